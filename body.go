@@ -1,0 +1,90 @@
+package maskstore
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"os"
+)
+
+// Body is content that can be read more than once, so that an upload can be tried again.
+type Body struct {
+	// Open gives a reader at the content's beginning, which the caller of Open closes. It may be called by several
+	// goroutines, and must give the same content each time.
+	Open   func() (io.ReadCloser, error)
+	Size   int64  // in bytes; 0 only where the content is empty
+	SHA256 SHA256 // zero: unknown, and then not bound to the upload
+}
+
+// BytesBody is a Body of data, which must not change as long as the Body is in use.
+func BytesBody(data []byte) Body {
+	return Body{
+		Open:   func() (io.ReadCloser, error) { return readSeekNopCloser{bytes.NewReader(data)}, nil },
+		Size:   int64(len(data)),
+		SHA256: SumSHA256(data),
+	}
+}
+
+// readSeekNopCloser, unlike io.NopCloser, can still be rewound.
+type readSeekNopCloser struct{ *bytes.Reader }
+
+func (readSeekNopCloser) Close() error { return nil }
+
+// FileBody is a Body of the file at name, which is read once to compute its checksum. When the file changes after
+// that, an upload of it fails with ErrChecksum.
+func FileBody(name string) (Body, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return Body{}, err
+	}
+	defer f.Close()
+	hash := sha256.New()
+	size, err := io.Copy(hash, f)
+	if err != nil {
+		return Body{}, err
+	}
+	return Body{
+		Open:   func() (io.ReadCloser, error) { return os.Open(name) },
+		Size:   size,
+		SHA256: SHA256(hash.Sum(nil)),
+	}, nil
+}
+
+// verifier passes a reader's bytes on and, where the reader ends, gives ErrChecksum in place of io.EOF unless
+// they were size bytes (0: any number) that hash to sum (zero: to anything).
+type verifier struct {
+	r    io.Reader
+	hash interface {
+		io.Writer
+		Sum([]byte) []byte
+	}
+	read, size int64
+	sum        SHA256
+}
+
+func newVerifier(r io.Reader, size int64, sum SHA256) *verifier {
+	return &verifier{r: r, hash: sha256.New(), size: size, sum: sum}
+}
+
+func (v *verifier) Read(p []byte) (int, error) {
+	n, err := v.r.Read(p)
+	v.hash.Write(p[:n])
+	v.read += int64(n)
+	switch {
+	case v.size > 0 && v.read > v.size:
+		return n, v.mismatch("is longer than %d bytes", v.size)
+	case err == io.EOF && v.size > 0 && v.read < v.size:
+		return n, v.mismatch("has %d bytes, not %d", v.read, v.size)
+	case err == io.EOF && !v.sum.IsZero() && v.sha256() != v.sum:
+		return n, v.mismatch("has SHA-256 %v, not %v", v.sha256(), v.sum)
+	}
+	return n, err
+}
+
+// sha256 is the checksum of what was read so far.
+func (v *verifier) sha256() SHA256 { return SHA256(v.hash.Sum(nil)) }
+
+func (v *verifier) mismatch(format string, args ...any) error {
+	return &Error{Kind: ErrChecksum, Err: fmt.Errorf("the content "+format, args...)}
+}

@@ -1,0 +1,7 @@
+module github.com/pacs-extension/maskstore/integration
+
+go 1.26.0
+
+require github.com/pacs-extension/maskstore v0.0.0
+
+replace github.com/pacs-extension/maskstore => ../
