@@ -2,6 +2,7 @@ package maskstore
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"fmt"
 	"io"
@@ -17,12 +18,24 @@ type Body struct {
 	SHA256 SHA256 // zero: unknown, and then not bound to the upload
 }
 
+func (b *Body) check() error {
+	switch {
+	case b.Open == nil:
+		return inputError("Body.Open", "is nil", "a Body, such as BytesBody and FileBody make")
+	case b.Size < 0:
+		return inputError("Body.Size", fmt.Sprintf("%d is negative", b.Size), "the length in bytes")
+	}
+	return nil
+}
+
 // BytesBody is a Body of data, which must not change as long as the Body is in use.
-func BytesBody(data []byte) Body {
+func BytesBody(data []byte) Body { return bytesBody(data, SumSHA256(data)) }
+
+func bytesBody(data []byte, sum SHA256) Body {
 	return Body{
 		Open:   func() (io.ReadCloser, error) { return readSeekNopCloser{bytes.NewReader(data)}, nil },
 		Size:   int64(len(data)),
-		SHA256: SumSHA256(data),
+		SHA256: sum,
 	}
 }
 
@@ -51,8 +64,21 @@ func FileBody(name string) (Body, error) {
 	}, nil
 }
 
+// hash reads the content to compute its checksum.
+func (b *Body) hash(ctx context.Context) (SHA256, error) {
+	r, err := b.Open()
+	if err != nil {
+		return SHA256{}, err
+	}
+	defer r.Close()
+	v := newVerifier(&contextReader{ctx, r}, b.Size, SHA256{})
+	_, err = io.Copy(io.Discard, v)
+	return v.sha256(), err
+}
+
 // verifier passes a reader's bytes on and, where the reader ends, gives ErrChecksum in place of io.EOF unless
-// they were size bytes (0: any number) that hash to sum (zero: to anything).
+// they were size bytes (0: any number) that hash to sum (zero: to anything). Where the size is known it gives the last
+// bytes only once all are right: a wrong body stays shorter than it promised to be, and no server stores it.
 type verifier struct {
 	r    io.Reader
 	hash interface {
@@ -71,13 +97,21 @@ func (v *verifier) Read(p []byte) (int, error) {
 	n, err := v.r.Read(p)
 	v.hash.Write(p[:n])
 	v.read += int64(n)
+	if err == nil && n > 0 && v.read == v.size {
+		var more [1]byte
+		extra, end := io.ReadFull(v.r, more[:])
+		v.read += int64(extra)
+		if err = end; end != nil && end != io.EOF {
+			return 0, end
+		}
+	}
 	switch {
 	case v.size > 0 && v.read > v.size:
-		return n, v.mismatch("is longer than %d bytes", v.size)
+		return 0, v.mismatch("is longer than %d bytes", v.size)
 	case err == io.EOF && v.size > 0 && v.read < v.size:
 		return n, v.mismatch("has %d bytes, not %d", v.read, v.size)
 	case err == io.EOF && !v.sum.IsZero() && v.sha256() != v.sum:
-		return n, v.mismatch("has SHA-256 %v, not %v", v.sha256(), v.sum)
+		return 0, v.mismatch("has SHA-256 %v, not %v", v.sha256(), v.sum)
 	}
 	return n, err
 }

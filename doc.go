@@ -1,2 +1,43 @@
 // Package maskstore manages the segmentation masks of medical images in object storage: S3, MinIO, or memory.
+//
+// A server that uses it hands viewers signed URLs, so that mask files go straight between viewer and bucket, and never
+// through the server:
+//
+//	g, err := maskstore.NewGroup(storage, "annotation-7", "", nil)
+//	up, err := g.Begin(ctx, masks, nil)           // a signed URL per mask
+//	…                                             // the viewer puts each mask to its URL
+//	done, err := g.Complete(ctx, up.UploadID, etags, nil) // verified, and committed
+//
+// [NewHandler] is that server's HTTP interface, [DirectUploader] a viewer's side of it in Go. [Group] holds the rules by
+// which a group is saved and read; [ObjectStorage] is what it needs of a storage, which [S3], [MinIO] and [Memory] are.
+// [Open] makes the one that a configuration names.
+//
+// # Keys
+//
+// The library touches nothing but these keys of one bucket:
+//
+//	mask/<annotation>/<group>/NNNN_label.png    a mask: [MaskKey]; NNNN is the slice number
+//	mask/<annotation>/<group>/metadata.json     the group's [Manifest]
+//
+// IDs and labels that do not fit are refused, never cleaned: see [ValidID] and [ValidLabel]. Labels may be in any
+// script; [NormalizeLabel] makes one from what a person typed. Every method of every storage refuses keys outside
+// mask/, and all others that [ValidKey] does, before it sends anything.
+//
+// # Errors
+//
+// All errors are an [*Error], whose kind is one of the package's sentinels: errors.Is(err, maskstore.ErrNotFound). The
+// error of the service, where there is one, is within reach of errors.As. Bad input is an [*InputError] that names the
+// field, and what would be right. Where a call does many things, [KeyErrors] gives those that failed, by their keys.
+// Errors of a context stay what they are. No error, log or String holds a credential or a signature.
+//
+// # Concurrency
+//
+// Storages and groups are safe for concurrent use, by many processes as well: no state is kept between two calls but what
+// lies in the bucket. No goroutine outlives the call that began it.
+//
+// # Consistency
+//
+// Put is all or nothing. A manifest, and each mask of a group, is only ever written by a compare-and-swap: IfMatch where
+// something lies at the key, NoOverwrite where nothing does. The storage must honour these conditions, as S3 has done since
+// 2024 and MinIO does. What the content of an object is, only its SHA-256 tells; an ETag tells whether it changed.
 package maskstore

@@ -79,7 +79,7 @@ func (k *kind) Unwrap() error { return k.also }
 var (
 	// ErrInvalidKey: the key or prefix breaks the rules of ValidKey; nothing was sent.
 	ErrInvalidKey error = &kind{"invalid key", fs.ErrInvalid}
-	// ErrInvalidArgument: another input is wrong (errors.As gives an *InputError); nothing was sent.
+	// ErrInvalidArgument: another input is wrong (errors.As gives an *InputError); nothing was stored.
 	ErrInvalidArgument error = &kind{"invalid argument", fs.ErrInvalid}
 	// ErrNotFound: no object lies at the key, or the group has no manifest. It is fs.ErrNotExist too.
 	ErrNotFound error = &kind{"not found", fs.ErrNotExist}
@@ -154,11 +154,15 @@ func opError(op, key string, kind, err error) error {
 	}
 	if isContextError(err) {
 		kind = nil
-	} else if e, ok := err.(*Error); ok {
+	}
+	if e, ok := err.(*Error); ok {
 		wrapped := *e
 		wrapped.Op = op
 		if wrapped.Key == "" {
 			wrapped.Key = key
+		}
+		if wrapped.Kind == nil {
+			wrapped.Kind = kind
 		}
 		return &wrapped
 	}

@@ -2,7 +2,7 @@ package maskstore
 
 import (
 	"context"
-	"io"
+	"fmt"
 	"iter"
 	"time"
 )
@@ -21,23 +21,40 @@ type MultipartStorage interface {
 	// CreateMultipartUpload begins an upload. Of the options only ContentType counts here.
 	CreateMultipartUpload(ctx context.Context, key string, opts *PutOptions) (uploadID string, err error)
 
-	// UploadPart stores one part, from 1 to MaxPartNumber, in place of an earlier one of its number. body is
-	// read from where it stands to its end, and may be rewound to there and read again.
-	UploadPart(ctx context.Context, key, uploadID string, partNumber int, body io.ReadSeeker) (Part, error)
+	// UploadPart stores one part, from 1 to MaxPartNumber, in place of an earlier one of its number. Where body has
+	// no SHA256 it is read once more, before, to compute it.
+	UploadPart(ctx context.Context, key, uploadID string, partNumber int, body Body) (Part, error)
 
 	// ListParts yields the parts that are stored, by number.
 	ListParts(ctx context.Context, key, uploadID string) iter.Seq2[Part, error]
 
 	// CompleteMultipartUpload makes the object of the parts given, which must be in order. Of the options IfMatch and
-	// NoOverwrite count here. When it fails the upload stays open.
+	// NoOverwrite count here. When it fails the upload stays open. Parts that are not the ones stored, or are too short,
+	// are ErrInvalidArgument.
 	CompleteMultipartUpload(ctx context.Context, key, uploadID string, parts []Part, opts *PutOptions) (ObjectInfo, error)
 
-	// AbortMultipartUpload ends an upload and deletes its parts. An upload that is not there is ErrNotFound.
+	// AbortMultipartUpload ends an upload and deletes its parts. An upload that is not there is ErrNotFound, but with
+	// MinIO no error.
 	AbortMultipartUpload(ctx context.Context, key, uploadID string) error
 
 	// ListMultipartUploads yields the open uploads of keys that begin with prefix. MinIO gives those of the key that
 	// is prefix exactly, and no others.
 	ListMultipartUploads(ctx context.Context, prefix string) iter.Seq2[MultipartUpload, error]
+}
+
+// defaultPartSize is that of an object whose length is not known, which may have up to MaxPartNumber of them, and of a
+// known one that fits: large enough that the requests cost little, small enough to hold several in memory.
+const defaultPartSize = 16 << 20
+
+// planParts gives the size of all parts but the last for an object of size bytes (0: not known), such that they are
+// no more than MaxPartNumber.
+func planParts(size int64) (partSize int64, err error) {
+	const step = 1 << 20
+	if size > MaxObjectSize {
+		return 0, &Error{Kind: ErrTooLarge, Err: fmt.Errorf("an object of %d bytes; %d is the most", size, int64(MaxObjectSize))}
+	}
+	least := (size + MaxPartNumber - 1) / MaxPartNumber
+	return max(defaultPartSize, (least+step-1)/step*step), nil
 }
 
 // Part is a stored part of a multipart upload.

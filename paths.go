@@ -229,8 +229,8 @@ func NormalizeLabel(typed string) (string, error) {
 }
 
 // ValidKey says why a storage refuses a key, before it sends any request. A key begins with mask/, is valid UTF-8
-// of at most MaxKeyBytes, and has no control character, no empty segment, none that is . or .. and none of
-// over MaxSegmentBytes.
+// of at most MaxKeyBytes, and has no control character, no U+FFFE or U+FFFF (which XML, and so a request to delete many,
+// cannot hold), no empty segment, none that is . or .. and none of over MaxSegmentBytes.
 func ValidKey(key string) error {
 	if err := validPath("key", key); err != nil {
 		return err
@@ -263,8 +263,10 @@ func validPath(field, path string) error {
 	if len(last) > MaxSegmentBytes {
 		return validSegment(field, path, last)
 	}
-	if i := strings.IndexFunc(path, unicode.IsControl); i >= 0 {
-		return keyError(field, path, fmt.Sprintf("holds a control character at byte %d", i), "none")
+	for i, r := range path {
+		if unicode.IsControl(r) || r == '\ufffe' || r == '\uffff' {
+			return keyError(field, path, fmt.Sprintf("holds %U at byte %d", r, i), "no control character, U+FFFE or U+FFFF")
+		}
 	}
 	return nil
 }

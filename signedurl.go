@@ -90,7 +90,10 @@ func (u SignedURL) LogValue() slog.Value { return slog.StringValue(u.String()) }
 // MarshalJSON marshals String.
 func (u SignedURL) MarshalJSON() ([]byte, error) { return json.Marshal(u.String()) }
 
-// Secret is a string that is never printed, logged or marshalled. Reveal gives it.
+// Secret is a string that is not printed, logged or marshalled, except as the key of a JSON object. Reveal gives it.
+//
+// Package fmt calls no method of an unexported field: a type that may be printed keeps a Secret, or a SignedURL, in
+// such a field behind a pointer.
 type Secret string
 
 // Reveal gives the secret itself.

@@ -1,6 +1,7 @@
 package maskstore
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
@@ -12,6 +13,8 @@ import (
 	"path"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 )
 
 // ObjectStorage stores objects under the prefix mask/ of one bucket. S3, MinIO and Memory implement it; the suite
@@ -22,7 +25,8 @@ import (
 // Errors are *Error; a call whose context ends returns an error that is the context's.
 type ObjectStorage interface {
 	// UploadURL signs the one request with which a client that holds no credentials can put the object. Whatever
-	// the options set is bound in the signature; what they leave unset the client may choose.
+	// the options set is bound in the signature; what they leave unset the client may choose. A storage that signs
+	// nothing gives ErrUnsupported, here and from DownloadURL.
 	UploadURL(ctx context.Context, key string, opts *UploadURLOptions) (SignedURL, error)
 
 	// DownloadURL signs a GET of the object, whether it exists or not. The client may add Range and If-Match.
@@ -76,7 +80,7 @@ type PutOptions struct {
 
 // GetOptions says what is read of an object.
 type GetOptions struct {
-	Offset  int64  // where to begin, in bytes; at or past the end of an object that is not empty: ErrInvalidRange
+	Offset  int64  // where to begin, in bytes; over 0 and at or past the end: ErrInvalidRange
 	Length  int64  // how many bytes at most; 0: to the end
 	IfMatch string // the ETag that the object must have, else ErrPreconditionFailed; empty: any
 	// SHA256 is what the whole object must hash to, else the read that would give io.EOF gives ErrChecksum. Zero: the
@@ -254,12 +258,21 @@ func checkWrite(contentType string, size int64, ifMatch string, noOverwrite bool
 	if noOverwrite && ifMatch != "" {
 		return inputError("NoOverwrite", "is set beside IfMatch", "one of them")
 	}
-	if contentType != "" {
-		if _, _, err := mime.ParseMediaType(contentType); err != nil {
-			return inputError("ContentType", fmt.Sprintf("%q is no media type", contentType), "type/subtype, such as image/png")
-		}
+	return cmp.Or(checkContentType(contentType), checkETag(ifMatch))
+}
+
+func checkContentType(contentType string) error {
+	if t, _, err := mime.ParseMediaType(contentType); contentType != "" && (err != nil || !strings.Contains(t, "/")) {
+		return inputError("ContentType", fmt.Sprintf("%q is no media type", contentType), "type/subtype, such as image/png")
 	}
-	return checkETag(ifMatch)
+	return nil
+}
+
+func (o *DownloadURLOptions) check() error {
+	if !utf8.ValidString(o.Filename) || strings.ContainsFunc(o.Filename, unicode.IsControl) {
+		return inputError("Filename", fmt.Sprintf("%q is not printable", o.Filename), "UTF-8 without control characters")
+	}
+	return checkContentType(o.ContentType)
 }
 
 // checkETag refuses what cannot be an ETag of ours: they are unquoted and go into a header.

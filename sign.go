@@ -1,0 +1,56 @@
+package maskstore
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/pacs-extension/maskstore/internal/sigv4"
+)
+
+// uploadHeaders are the headers that bind a signed PUT to opts, by their names in lower case.
+func uploadHeaders(opts *UploadURLOptions) []sigv4.Param {
+	h := make([]sigv4.Param, 0, 6)
+	if opts.Size > 0 {
+		h = append(h, sigv4.Param{Name: "content-length", Value: strconv.FormatInt(opts.Size, 10)})
+	}
+	if opts.ContentType != "" {
+		h = append(h, sigv4.Param{Name: "content-type", Value: opts.ContentType})
+	}
+	if opts.IfMatch != "" {
+		h = append(h, sigv4.Param{Name: "if-match", Value: `"` + opts.IfMatch + `"`})
+	}
+	if opts.NoOverwrite {
+		h = append(h, sigv4.Param{Name: "if-none-match", Value: "*"})
+	}
+	if !opts.SHA256.IsZero() {
+		h = append(h, sigv4.Param{Name: "x-amz-checksum-sha256", Value: opts.SHA256.Base64()})
+	}
+	return h
+}
+
+// downloadQuery is the query that makes a signed GET answer as opts want.
+func downloadQuery(key string, opts *DownloadURLOptions) []sigv4.Param {
+	contentType := opts.ContentType
+	if contentType == "" {
+		contentType = typeByName(key)
+	}
+	return []sigv4.Param{
+		{Name: "response-content-disposition", Value: disposition(key, opts.Filename)},
+		{Name: "response-content-type", Value: contentType},
+	}
+}
+
+// presign signs r, whose TTL is in whole seconds.
+func presign(s *sigv4.Signer, c sigv4.Credentials, r *sigv4.Request, size int64) SignedURL {
+	header := make(http.Header, len(r.Header))
+	for _, h := range r.Header {
+		if h.Name != "content-length" {
+			header.Set(h.Name, h.Value)
+		}
+	}
+	return SignedURL{
+		Method: r.Method, URL: s.Presign(c, r), Header: header, ContentLength: size,
+		Expires: r.Time.UTC().Truncate(time.Second).Add(r.TTL),
+	}
+}
