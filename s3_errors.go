@@ -1,0 +1,83 @@
+package maskstore
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+)
+
+// parseBase64 reads a checksum header. What is none, such as that of an object uploaded in parts, is zero.
+func parseBase64(value string) (sum SHA256) {
+	data, err := base64.StdEncoding.DecodeString(value)
+	if err == nil && len(data) == len(sum) {
+		copy(sum[:], data)
+	}
+	return sum
+}
+
+// sdkError gives an error of the SDK its kind; errors.As still reaches the SDK's own. The SDK signs in a header, so no
+// error of its holds a signature.
+func (s *S3) sdkError(ctx context.Context, err error) error {
+	if err == nil || ctx.Err() != nil {
+		return ctx.Err()
+	}
+	status, header := 0, http.Header{}
+	if answer, ok := errors.AsType[*smithyhttp.ResponseError](err); ok && answer.Response != nil {
+		status, header = answer.HTTPStatusCode(), answer.Response.Header
+	}
+	if status == 0 {
+		if _, credErr := s.keys(ctx); credErr != nil {
+			return credErr
+		}
+	}
+	code, message := "", ""
+	if api, ok := errors.AsType[smithy.APIError](err); ok {
+		code, message = api.ErrorCode(), strings.ToLower(api.ErrorMessage())
+	}
+	kind := refusedKind(SignedURL{}, status, code, message)
+	if kind == nil {
+		kind = ErrBadResponse
+		if status == 0 || status >= 500 {
+			kind = ErrUnavailable
+		}
+	}
+	return s.explain(kind, status, code, header, err)
+}
+
+// sdkFailure is the failure of one attempt by the SDK.
+func (s *S3) sdkFailure(ctx context.Context, err error) *failure {
+	status, code := 0, ""
+	if answer, ok := errors.AsType[*smithyhttp.ResponseError](err); ok {
+		status = answer.HTTPStatusCode()
+	}
+	if api, ok := errors.AsType[smithy.APIError](err); ok {
+		code = api.ErrorCode()
+	}
+	mapped := s.sdkError(ctx, err)
+	again := errors.Is(mapped, ErrUnavailable) || errors.Is(mapped, ErrThrottled) || isConflict(code)
+	return &failure{err: mapped, again: again, maybeDone: status < 300 || status >= 500}
+}
+
+// explain gives a refusal of our own request its kind, and says what only we know: when, for which region and with whose
+// keys it was signed.
+func (s *S3) explain(kind error, status int, code string, header http.Header, err error) error {
+	region := header.Get("X-Amz-Bucket-Region")
+	switch {
+	case region != "" && region != s.region && (status == http.StatusBadRequest || status/100 == 3):
+		// Whatever the code: to a PUT MinIO answers MissingFields, and to a HEAD there is none.
+		kind, err = ErrWrongRegion, inRegion(region, err)
+	case kind == ErrClockSkew || kind == ErrExpired && code == "AccessDenied":
+		kind = ErrClockSkew
+		err = fmt.Errorf("this machine's clock says %s, the server's %s: %w", time.Now().UTC().Format(http.TimeFormat), header.Get("Date"), err)
+	case code == "SignatureDoesNotMatch":
+		kind = ErrUnauthenticated
+	}
+	return &Error{Kind: kind, Err: err}
+}

@@ -1,0 +1,211 @@
+//lint:file-ignore SA1019 The manager's successor, transfermanager, is not stable yet and aborts with a context that has ended.
+
+package maskstore
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/feature/s3/manager"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/aws/smithy-go"
+)
+
+const (
+	// partConcurrency is how many parts of a Put are under way at a time, each held in memory.
+	partConcurrency = 4
+	// settleGrace is how long a call that must be seen to its end may go on after the caller's context has ended.
+	settleGrace = 4 * time.Second
+)
+
+// outlasting gives a context that ends settleGrace after ctx does.
+func outlasting(ctx context.Context) (context.Context, context.CancelFunc) {
+	longer, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		timer := time.AfterFunc(settleGrace, cancel)
+		context.AfterFunc(longer, func() { timer.Stop() })
+	})
+	return longer, func() { stop(); cancel() }
+}
+
+// putParts stores a body in parts.
+func (s *S3) putParts(ctx context.Context, key string, body io.Reader, o *PutOptions) (ObjectInfo, error) {
+	partSize, err := planParts(o.Size)
+	if err != nil {
+		return ObjectInfo{}, err
+	}
+	counted := &countingReader{r: body}
+	calls := &uploadCalls{Client: s.sdk, s: s, key: key}
+	uploader := manager.NewUploader(calls, func(u *manager.Uploader) {
+		u.PartSize, u.Concurrency = partSize, partConcurrency
+	})
+	input := &s3.PutObjectInput{
+		Bucket: &s.bucket, Key: &key, Body: counted, ContentType: aws.String(cmp.Or(o.ContentType, typeByName(key))),
+		ServerSideEncryption: s.sse(), ChecksumAlgorithm: types.ChecksumAlgorithmSha256,
+	}
+	if o.IfMatch != "" {
+		input.IfMatch = aws.String(`"` + o.IfMatch + `"`)
+	}
+	if o.NoOverwrite {
+		input.IfNoneMatch = aws.String("*")
+	}
+	_, err = uploader.Upload(ctx, input)
+	switch {
+	case err == nil:
+		calls.done.Size, calls.done.ContentType = counted.n, *input.ContentType
+		return calls.done, nil
+	case counted.err != nil:
+		err = counted.err
+	default:
+		if e, ok := errors.AsType[*Error](err); ok {
+			err = e // without the manager's words around it
+		} else {
+			err = s.sdkError(ctx, err)
+		}
+	}
+	if calls.abortErr != nil {
+		e := *opError("", "", nil, err).(*Error)
+		e.Err = fmt.Errorf("%w; the parts of upload %s stay, and are billed, since they cannot be deleted "+
+			"(it takes s3:AbortMultipartUpload): %w", cmp.Or(e.Err, e.Kind), calls.uploadID, calls.abortErr)
+		err = &e
+	}
+	return ObjectInfo{}, err
+}
+
+// countingReader remembers how far a reader came, and the error that it ended with.
+type countingReader struct {
+	r   io.Reader
+	n   int64
+	err error // other than io.EOF
+}
+
+func (c *countingReader) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.n += int64(n)
+	if err != nil && err != io.EOF {
+		c.err = err
+	}
+	return n, err
+}
+
+// uploadCalls is the client that the manager uploads through. It makes the calls that decide what is left behind.
+type uploadCalls struct {
+	*s3.Client
+	s        *S3
+	key      string
+	uploadID string
+	done     ObjectInfo // of the object, once it is complete
+	abortErr error
+}
+
+// CreateMultipartUpload is seen to its end: an upload whose ID is never learned can never be aborted.
+func (c *uploadCalls) CreateMultipartUpload(ctx context.Context, in *s3.CreateMultipartUploadInput, opts ...func(*s3.Options)) (*s3.CreateMultipartUploadOutput, error) {
+	ctx, cancel := outlasting(ctx)
+	defer cancel()
+	out, err := c.Client.CreateMultipartUpload(ctx, in, opts...)
+	if err != nil {
+		return nil, err
+	}
+	if c.uploadID = aws.ToString(out.UploadId); c.uploadID == "" {
+		return nil, errNoUploadID
+	}
+	return out, nil
+}
+
+// UploadPart wants the ETag, without which the part cannot be named later.
+func (c *uploadCalls) UploadPart(ctx context.Context, in *s3.UploadPartInput, opts ...func(*s3.Options)) (*s3.UploadPartOutput, error) {
+	out, err := c.Client.UploadPart(ctx, in, opts...)
+	if err == nil && trimETag(out.ETag) == "" {
+		return nil, errNoETag
+	}
+	return out, err
+}
+
+// Successes that say nothing.
+var (
+	errNoETag     = &Error{Kind: ErrBadResponse, Err: errors.New("the answer has no usable ETag")}
+	errNoListing  = &Error{Kind: ErrBadResponse, Err: errors.New("the answer is no listing of what was asked for")}
+	errNoUploadID = &Error{Kind: ErrBadResponse, Err: errors.New("the answer has no upload ID")}
+)
+
+// AbortMultipartUpload is called when an upload failed, often since its context has ended.
+func (c *uploadCalls) AbortMultipartUpload(ctx context.Context, in *s3.AbortMultipartUploadInput, opts ...func(*s3.Options)) (*s3.AbortMultipartUploadOutput, error) {
+	ctx, cancel := outlasting(ctx)
+	defer cancel()
+	out, err := c.Client.AbortMultipartUpload(ctx, in, opts...)
+	if mapped := c.s.sdkError(ctx, err); err != nil && !errors.Is(mapped, ErrNotFound) {
+		c.abortErr = mapped
+	}
+	return out, err
+}
+
+// CompleteMultipartUpload succeeds only when the object is known to be there.
+func (c *uploadCalls) CompleteMultipartUpload(ctx context.Context, in *s3.CompleteMultipartUploadInput, _ ...func(*s3.Options)) (*s3.CompleteMultipartUploadOutput, error) {
+	info, err := c.s.completeParts(ctx, in)
+	if err != nil {
+		return nil, err
+	}
+	c.done = info
+	return &s3.CompleteMultipartUploadOutput{ETag: &info.ETag, Bucket: in.Bucket, Key: in.Key}, nil
+}
+
+// completeParts completes an upload. An answer without an ETag is none: a server that fails late sends 200 first. A
+// lost answer is followed, in the next attempt, by one that the upload is gone or that a condition failed. After either
+// the object itself tells, by its checksum of the parts' checksums.
+func (s *S3) completeParts(ctx context.Context, in *s3.CompleteMultipartUploadInput) (ObjectInfo, error) {
+	info := ObjectInfo{Key: aws.ToString(in.Key)}
+	maybeDone := false
+	err := retry(ctx, SignedURL{}, s3Attempts, func() *failure {
+		out, err := s.sdk.CompleteMultipartUpload(ctx, in, func(o *s3.Options) { o.Retryer = aws.NopRetryer{} })
+		if err != nil {
+			f := s.sdkFailure(ctx, err)
+			maybeDone = maybeDone || f.maybeDone
+			return f
+		}
+		if info.ETag = trimETag(out.ETag); info.ETag == "" {
+			maybeDone = true
+			return &failure{err: errNoETag}
+		}
+		return nil
+	})
+	if api, ok := errors.AsType[smithy.APIError](err); ok && in.IfMatch != nil && api.ErrorCode() == "NoSuchKey" {
+		err = &Error{Kind: ErrPreconditionFailed, Err: api} // the object that was to be replaced is gone
+	}
+	want, ok := compositeChecksum(in.MultipartUpload.Parts)
+	if err == nil || !maybeDone || !ok || ctx.Err() != nil {
+		return info, err
+	}
+	head, headErr := s.sdk.HeadObject(ctx, &s3.HeadObjectInput{Bucket: in.Bucket, Key: in.Key, ChecksumMode: types.ChecksumModeEnabled})
+	if headErr != nil || aws.ToString(head.ChecksumSHA256) != want {
+		return ObjectInfo{}, err
+	}
+	// Should the same content lie there from before, the upload is still open.
+	abort := &s3.AbortMultipartUploadInput{Bucket: in.Bucket, Key: in.Key, UploadId: in.UploadId}
+	if _, abortErr := s.sdk.AbortMultipartUpload(ctx, abort); abortErr != nil && !errors.Is(s.sdkError(ctx, abortErr), ErrNotFound) {
+		return ObjectInfo{}, err
+	}
+	info.ETag, info.LastModified = trimETag(head.ETag), aws.ToTime(head.LastModified)
+	return info, nil
+}
+
+// compositeChecksum is the checksum that S3 gives an object of such parts:
+// https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity-upload.html.
+func compositeChecksum(parts []types.CompletedPart) (string, bool) {
+	hash := sha256.New()
+	for _, p := range parts {
+		sum := parseBase64(aws.ToString(p.ChecksumSHA256))
+		if sum.IsZero() {
+			return "", false
+		}
+		hash.Write(sum[:])
+	}
+	return fmt.Sprintf("%s-%d", base64.StdEncoding.EncodeToString(hash.Sum(nil)), len(parts)), true
+}

@@ -1,0 +1,205 @@
+package maskstore
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+
+	"github.com/pacs-extension/maskstore/internal/sigv4"
+)
+
+func trimETag(etag *string) string { return strings.Trim(aws.ToString(etag), `"`) }
+
+// Copy copies src to dst within the bucket.
+func (s *S3) Copy(ctx context.Context, src, dst string, opts *CopyOptions) (ObjectInfo, error) {
+	info, err := s.copy(ctx, src, dst, or(opts))
+	return info, opError("Copy", dst, nil, err)
+}
+
+func (s *S3) copy(ctx context.Context, src, dst string, o *CopyOptions) (ObjectInfo, error) {
+	if err := ValidKey(src); err != nil {
+		return ObjectInfo{}, opError("Copy", src, nil, err)
+	}
+	if err := cmp.Or(ValidKey(dst), checkETag(o.IfMatch), ctx.Err()); err != nil {
+		return ObjectInfo{}, err
+	}
+	in := &s3.CopyObjectInput{
+		Bucket: &s.bucket, Key: &dst, CopySource: aws.String((&url.URL{Path: s.bucket + "/" + src}).EscapedPath()),
+		ServerSideEncryption: s.sse(), ChecksumAlgorithm: types.ChecksumAlgorithmSha256,
+	}
+	if o.IfMatch != "" {
+		in.CopySourceIfMatch = aws.String(`"` + o.IfMatch + `"`)
+	}
+	out, err := s.sdk.CopyObject(ctx, in)
+	if err != nil {
+		return ObjectInfo{}, opError("Copy", src, nil, s.sdkError(ctx, err))
+	}
+	if out.CopyObjectResult == nil || trimETag(out.CopyObjectResult.ETag) == "" {
+		return ObjectInfo{}, errNoETag
+	}
+	return s.stat(ctx, dst)
+}
+
+// CreateMultipartUpload begins an upload, whose parts carry SHA-256 checksums.
+func (s *S3) CreateMultipartUpload(ctx context.Context, key string, opts *PutOptions) (string, error) {
+	const op = "CreateMultipartUpload"
+	o := or(opts)
+	if err := cmp.Or(ValidKey(key), o.check(), ctx.Err()); err != nil {
+		return "", opError(op, key, nil, err)
+	}
+	out, err := s.sdk.CreateMultipartUpload(ctx, &s3.CreateMultipartUploadInput{
+		Bucket: &s.bucket, Key: &key, ContentType: aws.String(cmp.Or(o.ContentType, typeByName(key))),
+		ServerSideEncryption: s.sse(), ChecksumAlgorithm: types.ChecksumAlgorithmSha256,
+	})
+	if err != nil {
+		return "", opError(op, key, nil, s.sdkError(ctx, err))
+	}
+	if aws.ToString(out.UploadId) == "" {
+		return "", opError(op, key, nil, errNoUploadID)
+	}
+	return *out.UploadId, nil
+}
+
+// UploadPart stores one part.
+func (s *S3) UploadPart(ctx context.Context, key, uploadID string, partNumber int, body Body) (Part, error) {
+	part, err := s.uploadPart(ctx, key, uploadID, partNumber, body)
+	return part, opError("UploadPart", key, nil, err)
+}
+
+func (s *S3) uploadPart(ctx context.Context, key, uploadID string, partNumber int, body Body) (Part, error) {
+	if err := cmp.Or(checkPart(key, partNumber, &body), ctx.Err()); err != nil {
+		return Part{}, err
+	}
+	if body.SHA256.IsZero() {
+		sum, err := body.hash(ctx)
+		if err != nil {
+			return Part{}, err
+		}
+		body.SHA256 = sum
+	}
+	resp, _, err := s.do(ctx, &request{
+		method: http.MethodPut, key: key, body: body, status: http.StatusOK,
+		query:  []sigv4.Param{{Name: "partNumber", Value: strconv.Itoa(partNumber)}, {Name: "uploadId", Value: uploadID}},
+		signed: uploadHeaders(&UploadURLOptions{Size: body.Size, SHA256: body.SHA256}),
+	})
+	if err != nil {
+		return Part{}, err
+	}
+	defer discard(resp)
+	etag, err := etagOf(resp)
+	return Part{PartNumber: partNumber, Size: body.Size, ETag: etag, SHA256: body.SHA256}, err
+}
+
+// ListParts yields the parts that are stored.
+func (s *S3) ListParts(ctx context.Context, key, uploadID string) iter.Seq2[Part, error] {
+	const op = "ListParts"
+	return func(yield func(Part, error) bool) {
+		if err := ValidKey(key); err != nil {
+			yield(Part{}, opError(op, key, nil, err))
+			return
+		}
+		pages := s3.NewListPartsPaginator(s.sdk, &s3.ListPartsInput{Bucket: &s.bucket, Key: &key, UploadId: &uploadID})
+		for pages.HasMorePages() {
+			page, err := pages.NextPage(ctx)
+			if err == nil && aws.ToString(page.UploadId) != uploadID {
+				yield(Part{}, opError(op, key, nil, errNoListing))
+				return
+			}
+			if err != nil {
+				yield(Part{}, opError(op, key, nil, s.sdkError(ctx, err)))
+				return
+			}
+			for _, p := range page.Parts {
+				part := Part{int(aws.ToInt32(p.PartNumber)), aws.ToInt64(p.Size), trimETag(p.ETag), parseBase64(aws.ToString(p.ChecksumSHA256))}
+				if !yield(part, nil) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// CompleteMultipartUpload makes the object of the parts given.
+func (s *S3) CompleteMultipartUpload(ctx context.Context, key, uploadID string, parts []Part, opts *PutOptions) (ObjectInfo, error) {
+	info, err := s.complete(ctx, key, uploadID, parts, or(opts))
+	return info, opError("CompleteMultipartUpload", key, nil, err)
+}
+
+func (s *S3) complete(ctx context.Context, key, uploadID string, parts []Part, o *PutOptions) (ObjectInfo, error) {
+	if err := cmp.Or(ValidKey(key), o.check(), checkParts(parts), ctx.Err()); err != nil {
+		return ObjectInfo{}, err
+	}
+	completed := make([]types.CompletedPart, len(parts))
+	for i, p := range parts {
+		completed[i] = types.CompletedPart{PartNumber: aws.Int32(int32(p.PartNumber)), ETag: aws.String(p.ETag)}
+		if !p.SHA256.IsZero() {
+			completed[i].ChecksumSHA256 = aws.String(p.SHA256.Base64())
+		}
+	}
+	in := &s3.CompleteMultipartUploadInput{
+		Bucket: &s.bucket, Key: &key, UploadId: &uploadID, MultipartUpload: &types.CompletedMultipartUpload{Parts: completed},
+	}
+	if o.IfMatch != "" {
+		in.IfMatch = aws.String(`"` + o.IfMatch + `"`)
+	}
+	if o.NoOverwrite {
+		in.IfNoneMatch = aws.String("*")
+	}
+	_, err := s.completeParts(ctx, in)
+	if errors.Is(err, ErrInvalidArgument) {
+		input := &InputError{Field: "parts", Problem: "are refused", Want: "those that UploadPart gave, all but the last of at least 5 MiB"}
+		err = &Error{Kind: ErrInvalidArgument, Err: fmt.Errorf("%w: %w", input, err)}
+	}
+	if err != nil {
+		return ObjectInfo{}, err
+	}
+	return s.stat(ctx, key)
+}
+
+// AbortMultipartUpload ends an upload and deletes its parts.
+func (s *S3) AbortMultipartUpload(ctx context.Context, key, uploadID string) error {
+	err := cmp.Or(ValidKey(key), ctx.Err())
+	if err == nil {
+		_, err = s.sdk.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{Bucket: &s.bucket, Key: &key, UploadId: &uploadID})
+		err = s.sdkError(ctx, err)
+	}
+	return opError("AbortMultipartUpload", key, nil, err)
+}
+
+// ListMultipartUploads yields the open uploads of keys that begin with prefix.
+func (s *S3) ListMultipartUploads(ctx context.Context, prefix string) iter.Seq2[MultipartUpload, error] {
+	const op = "ListMultipartUploads"
+	return func(yield func(MultipartUpload, error) bool) {
+		if err := ValidPrefix(prefix); err != nil {
+			yield(MultipartUpload{}, opError(op, prefix, nil, err))
+			return
+		}
+		pages := s3.NewListMultipartUploadsPaginator(s.sdk, &s3.ListMultipartUploadsInput{Bucket: &s.bucket, Prefix: &prefix})
+		for pages.HasMorePages() {
+			page, err := pages.NextPage(ctx)
+			if err == nil && aws.ToString(page.Bucket) != s.bucket {
+				yield(MultipartUpload{}, opError(op, prefix, nil, errNoListing))
+				return
+			}
+			if err != nil {
+				yield(MultipartUpload{}, opError(op, prefix, nil, s.sdkError(ctx, err)))
+				return
+			}
+			for _, u := range page.Uploads {
+				if !yield(MultipartUpload{aws.ToString(u.Key), aws.ToString(u.UploadId), aws.ToTime(u.Initiated)}, nil) {
+					return
+				}
+			}
+		}
+	}
+}

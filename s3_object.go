@@ -1,0 +1,337 @@
+package maskstore
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+
+	"github.com/pacs-extension/maskstore/internal/sigv4"
+)
+
+// maxSinglePut is the size up to which Put sends an object in one request, from memory.
+const maxSinglePut = 16 << 20
+
+// Put stores all of body, or nothing: up to 16 MiB with one request, more in parts. Body is held in memory, a larger one
+// a few parts at a time.
+func (s *S3) Put(ctx context.Context, key string, body io.Reader, opts *PutOptions) (ObjectInfo, error) {
+	info, err := s.put(ctx, key, body, or(opts))
+	return info, opError("Put", key, nil, err)
+}
+
+func (s *S3) put(ctx context.Context, key string, body io.Reader, o *PutOptions) (ObjectInfo, error) {
+	if err := cmp.Or(ValidKey(key), o.check(), ctx.Err()); err != nil {
+		return ObjectInfo{}, err
+	}
+	verified := newVerifier(&contextReader{ctx, body}, o.Size, o.SHA256)
+	if o.Size > maxSinglePut {
+		return s.putParts(ctx, key, verified, o)
+	}
+	var data bytes.Buffer
+	data.Grow(int(o.Size) + bytes.MinRead)
+	if _, err := io.CopyN(&data, verified, maxSinglePut+1); err == nil {
+		return s.putParts(ctx, key, io.MultiReader(&data, verified), o)
+	} else if err != io.EOF {
+		return ObjectInfo{}, err
+	}
+	return s.putWhole(ctx, key, data.Bytes(), o)
+}
+
+func (s *S3) putWhole(ctx context.Context, key string, data []byte, o *PutOptions) (ObjectInfo, error) {
+	bound := &UploadURLOptions{
+		ContentType: cmp.Or(o.ContentType, typeByName(key)), Size: int64(len(data)), SHA256: SumSHA256(data),
+		IfMatch: o.IfMatch, NoOverwrite: o.NoOverwrite,
+	}
+	resp, maybeDone, err := s.do(ctx, &request{method: http.MethodPut, key: key, signed: s.uploadHeaders(bound), body: bytesBody(data, bound.SHA256), status: http.StatusOK})
+	etag := ""
+	if err == nil {
+		defer discard(resp)
+		etag, err = etagOf(resp)
+	}
+	if err == errNoETag || errors.Is(err, ErrPreconditionFailed) && maybeDone {
+		// Perhaps an attempt whose answer was lost, or says nothing, made the condition fail that the next one met.
+		if info, statErr := s.stat(ctx, key); statErr == nil && info.SHA256 == bound.SHA256 {
+			return info, nil
+		}
+	}
+	if err != nil {
+		return ObjectInfo{}, err
+	}
+	return ObjectInfo{Key: key, Size: bound.Size, ETag: etag, ContentType: bound.ContentType, SHA256: bound.SHA256}, nil
+}
+
+// checksumMode asks for the SHA-256 that the server keeps.
+var checksumMode = []sigv4.Param{{Name: "x-amz-checksum-mode", Value: "ENABLED"}}
+
+// Get opens the object.
+func (s *S3) Get(ctx context.Context, key string, opts *GetOptions) (*Object, error) {
+	obj, err := s.get(ctx, key, or(opts))
+	return obj, opError("Get", key, nil, err)
+}
+
+func (s *S3) get(ctx context.Context, key string, o *GetOptions) (*Object, error) {
+	if err := cmp.Or(ValidKey(key), o.check(), ctx.Err()); err != nil {
+		return nil, err
+	}
+	q := &request{method: http.MethodGet, key: key, signed: checksumMode, header: http.Header{}, status: http.StatusOK}
+	if o.IfMatch != "" {
+		q.header.Set("If-Match", `"`+o.IfMatch+`"`)
+	}
+	if o.Offset > 0 || o.Length > 0 {
+		q.status = http.StatusPartialContent
+		last := ""
+		if o.Length > 0 {
+			last = strconv.FormatInt(o.Offset+o.Length-1, 10)
+		}
+		q.header.Set("Range", fmt.Sprintf("bytes=%d-%s", o.Offset, last))
+	}
+	resp, _, err := s.do(ctx, q)
+	if errors.Is(err, ErrInvalidRange) && o.Offset == 0 {
+		// Servers call each range of an empty object invalid.
+		info, statErr := s.stat(ctx, key)
+		if statErr == nil && info.Size == 0 && cmp.Or(o.IfMatch, info.ETag) == info.ETag {
+			return &Object{info, http.NoBody}, nil
+		}
+		err = cmp.Or(statErr, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	length := resp.ContentLength
+	info, err := infoOf(key, resp)
+	if first := fmt.Sprintf("bytes %d-", o.Offset); err == nil && q.status == http.StatusPartialContent && !strings.HasPrefix(resp.Header.Get("Content-Range"), first) {
+		err = &Error{Kind: ErrBadResponse, Err: errors.New("the answer is another range than the one asked for")}
+	}
+	if err != nil {
+		discard(resp)
+		return nil, err
+	}
+	sum := SHA256{}
+	if q.status == http.StatusOK {
+		sum = cmp.Or(o.SHA256, info.SHA256)
+	}
+	body := &errorBody{newVerifier(&networkReader{ctx, resp.Body}, length, sum), resp.Body, "Get", key}
+	return &Object{info, body}, nil
+}
+
+// networkReader gives the errors of an answer's body their kind.
+type networkReader struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (r *networkReader) Read(p []byte) (int, error) {
+	n, err := r.r.Read(p)
+	switch {
+	case err == nil || err == io.EOF:
+		return n, err
+	case r.ctx.Err() != nil:
+		return n, r.ctx.Err()
+	}
+	return n, &Error{Kind: ErrUnavailable, Err: fmt.Errorf("the answer broke off: %w", err)}
+}
+
+// Stat describes the object.
+func (s *S3) Stat(ctx context.Context, key string) (ObjectInfo, error) {
+	info, err := s.stat(ctx, key)
+	return info, opError("Stat", key, nil, err)
+}
+
+func (s *S3) stat(ctx context.Context, key string) (ObjectInfo, error) {
+	if err := cmp.Or(ValidKey(key), ctx.Err()); err != nil {
+		return ObjectInfo{}, err
+	}
+	resp, _, err := s.do(ctx, &request{method: http.MethodHead, key: key, signed: checksumMode, status: http.StatusOK})
+	if errors.Is(err, ErrAccessDenied) {
+		err = &Error{Kind: ErrAccessDenied, Err: fmt.Errorf("%w (S3 says so of missing objects too, to whom lacks s3:ListBucket)", err)}
+	}
+	if err != nil {
+		return ObjectInfo{}, err
+	}
+	defer discard(resp)
+	return infoOf(key, resp)
+}
+
+// Delete deletes objects, 1000 with a request.
+func (s *S3) Delete(ctx context.Context, keys ...string) error {
+	for _, key := range keys {
+		if err := ValidKey(key); err != nil {
+			return opError("Delete", key, nil, err)
+		}
+	}
+	if len(keys) == 1 {
+		return s.deleteOne(ctx, keys[0])
+	}
+	var errs []error
+	for batch := range slices.Chunk(keys, deleteBatch) {
+		errs = append(errs, s.deleteBatch(ctx, batch))
+	}
+	return errors.Join(errs...)
+}
+
+func (s *S3) deleteOne(ctx context.Context, key string) error {
+	resp, _, err := s.do(ctx, &request{method: http.MethodDelete, key: key, status: http.StatusNoContent})
+	if err == nil {
+		discard(resp)
+	}
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	return opError("Delete", key, nil, err)
+}
+
+// deleteBatch gives an error for each key that is still there.
+func (s *S3) deleteBatch(ctx context.Context, keys []string) error {
+	objects := make([]types.ObjectIdentifier, len(keys))
+	for i := range keys {
+		objects[i].Key = &keys[i]
+	}
+	out, err := s.sdk.DeleteObjects(ctx, &s3.DeleteObjectsInput{
+		Bucket: &s.bucket, Delete: &types.Delete{Objects: objects, Quiet: aws.Bool(true)},
+	})
+	var errs []error
+	if err != nil {
+		err = s.sdkError(ctx, err)
+		for _, key := range keys {
+			errs = append(errs, opError("Delete", key, nil, err))
+		}
+		return errors.Join(errs...)
+	}
+	for _, e := range out.Errors {
+		code := aws.ToString(e.Code)
+		if code == "NoSuchKey" {
+			continue
+		}
+		errs = append(errs, &Error{Op: "Delete", Key: aws.ToString(e.Key), Kind: cmp.Or(kindOfCode(code, strings.ToLower(aws.ToString(e.Message))), ErrUnavailable),
+			Err: &HTTPError{Request: "POST /?delete", StatusCode: http.StatusOK, Code: code}})
+	}
+	return errors.Join(errs...)
+}
+
+// List yields the objects under prefix, with a request for each 1000.
+func (s *S3) List(ctx context.Context, prefix string, opts *ListOptions) iter.Seq2[ObjectInfo, error] {
+	o := *or(opts)
+	return func(yield func(ObjectInfo, error) bool) {
+		err := cmp.Or(ValidPrefix(prefix), o.check())
+		first, last, token, left := "", "", "", o.Limit
+		if err == nil {
+			first = o.firstKey(prefix)
+		}
+		for more := true; more && err == nil; {
+			var page *listing
+			var entries []ObjectInfo
+			if page, err = s.listPage(ctx, prefix, &o, token, left); err == nil {
+				entries, err = page.entries()
+			}
+			if err != nil {
+				break
+			}
+			token, more = page.NextContinuationToken, page.IsTruncated
+			for _, info := range entries {
+				if info.Key < first {
+					continue // a common prefix that StartAfter lies in
+				}
+				if last != "" && info.Key <= last {
+					err = &Error{Kind: ErrBadResponse, Err: fmt.Errorf("the listing gives %q after %q", info.Key, last)}
+					break
+				}
+				if last = info.Key; !yield(info, nil) {
+					return
+				}
+				if left--; left == 0 {
+					return
+				}
+			}
+		}
+		if err != nil {
+			yield(ObjectInfo{}, opError("List", prefix, nil, err))
+		}
+	}
+}
+
+// listing is a page of ListObjectsV2.
+type listing struct {
+	XMLName               xml.Name `xml:"ListBucketResult"`
+	IsTruncated           bool
+	NextContinuationToken string
+	Contents              []struct {
+		Key          string
+		LastModified time.Time
+		ETag         string
+		Size         int64
+	}
+	CommonPrefixes []struct{ Prefix string }
+}
+
+func (s *S3) listPage(ctx context.Context, prefix string, o *ListOptions, token string, limit int) (*listing, error) {
+	q := &request{method: http.MethodGet, status: http.StatusOK, query: []sigv4.Param{
+		{Name: "list-type", Value: "2"},
+		{Name: "encoding-type", Value: "url"}, // else one control character in any key breaks the answer
+		{Name: "prefix", Value: prefix},
+	}}
+	for _, p := range []sigv4.Param{{Name: "delimiter", Value: o.Delimiter}, {Name: "continuation-token", Value: token}} {
+		if p.Value != "" {
+			q.query = append(q.query, p)
+		}
+	}
+	if limit > 0 && limit < listPage {
+		q.query = append(q.query, sigv4.Param{Name: "max-keys", Value: strconv.Itoa(limit)})
+	}
+	if o.StartAfter != "" && token == "" {
+		after := o.StartAfter
+		if dir, ok := commonPrefix(after, prefix, o.Delimiter); ok {
+			after = dir + "\U0010FFFF" // past what lies under it
+		}
+		q.query = append(q.query, sigv4.Param{Name: "start-after", Value: after})
+	}
+	resp, _, err := s.do(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	defer discard(resp)
+	page := new(listing)
+	if err := xml.NewDecoder(&networkReader{ctx, resp.Body}).Decode(page); err != nil {
+		if errors.Is(err, ErrUnavailable) || isContextError(err) {
+			return nil, err
+		}
+		return nil, &Error{Kind: ErrBadResponse, Err: fmt.Errorf("the listing cannot be read: %w", err)}
+	}
+	if page.IsTruncated && page.NextContinuationToken == "" {
+		return nil, &Error{Kind: ErrBadResponse, Err: errors.New("the listing is cut and does not say where it goes on")}
+	}
+	return page, nil
+}
+
+// entries gives a page's objects and common prefixes in the order of their keys.
+func (l *listing) entries() ([]ObjectInfo, error) {
+	entries := make([]ObjectInfo, 0, len(l.Contents)+len(l.CommonPrefixes))
+	for _, c := range l.Contents {
+		entries = append(entries, ObjectInfo{Key: c.Key, Size: c.Size, ETag: strings.Trim(c.ETag, `"`), LastModified: c.LastModified})
+	}
+	for _, p := range l.CommonPrefixes {
+		entries = append(entries, ObjectInfo{Key: p.Prefix, IsPrefix: true})
+	}
+	for i := range entries {
+		key, err := url.QueryUnescape(entries[i].Key)
+		if err != nil {
+			return nil, &Error{Kind: ErrBadResponse, Err: fmt.Errorf("the listing holds the key %q, which is not escaped", entries[i].Key)}
+		}
+		entries[i].Key = key
+	}
+	slices.SortFunc(entries, func(a, b ObjectInfo) int { return strings.Compare(a.Key, b.Key) })
+	return entries, nil
+}

@@ -1,0 +1,115 @@
+package maskstore
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/pacs-extension/maskstore/internal/sigv4"
+)
+
+// requestTTL is how long a request that S3 signs for itself works: what S3 allows clocks to differ.
+const requestTTL = 15 * time.Minute
+
+// request is a request that S3 signs for itself.
+type request struct {
+	method string
+	key    string        // empty: the bucket
+	query  []sigv4.Param // beside what signs
+	signed []sigv4.Param // headers that must be signed, by their names in lower case
+	header http.Header   // further headers
+	body   Body          // of a PUT; Open is nil: none
+	status int           // of success
+}
+
+// do makes a request, again where that may help. The caller closes the answer's body. maybeDone tells that an attempt
+// whose answer was lost may have done it already.
+func (s *S3) do(ctx context.Context, q *request) (resp *http.Response, maybeDone bool, err error) {
+	u, err := s.sign(ctx, s.own, q.key, &sigv4.Request{Method: q.method, Query: q.query, Header: q.signed}, requestTTL, q.body.Size)
+	if err != nil {
+		return nil, false, err
+	}
+	u.Expires = time.Time{} // the server judges it, by its own clock
+	err = retry(ctx, u, s3Attempts, func() *failure {
+		var f *failure
+		if resp, f = s.once(ctx, q, u); f != nil {
+			maybeDone = maybeDone || f.maybeDone
+		}
+		return f
+	})
+	return resp, maybeDone, err
+}
+
+func (s *S3) once(ctx context.Context, q *request, u SignedURL) (*http.Response, *failure) {
+	var body io.ReadCloser = http.NoBody
+	if q.body.Size > 0 {
+		content, err := q.body.Open()
+		if err != nil {
+			return nil, &failure{err: &Error{Err: err}}
+		}
+		body = content
+	}
+	req, err := u.Request(ctx, body)
+	if err != nil {
+		return nil, &failure{err: err}
+	}
+	for name, values := range q.header {
+		req.Header[name] = values
+	}
+	resp, err := s.http.Do(req)
+	if err != nil {
+		return nil, noAnswer(u, err)
+	}
+	if resp.StatusCode == q.status {
+		return resp, nil
+	}
+	defer discard(resp)
+	if resp.StatusCode/100 == 2 {
+		return nil, badAnswer(u, "has the status "+resp.Status)
+	}
+	return nil, s.refused(u, resp)
+}
+
+// refused is the failure that a refusal of our own request tells.
+func (s *S3) refused(u SignedURL, resp *http.Response) *failure {
+	f := refused(u, resp)
+	if e, ok := errors.AsType[*HTTPError](f.err); ok {
+		f.err = s.explain(f.err.(*Error).Kind, e.StatusCode, e.Code, resp.Header, e)
+	}
+	return f
+}
+
+// etagOf reads an answer's ETag, without which a success is none.
+func etagOf(resp *http.Response) (string, error) {
+	etag := strings.Trim(resp.Header.Get("ETag"), `"`)
+	if etag == "" || checkETag(etag) != nil {
+		return "", errNoETag
+	}
+	return etag, nil
+}
+
+// infoOf reads what an answer says of the object.
+func infoOf(key string, resp *http.Response) (ObjectInfo, error) {
+	h := resp.Header
+	etag, err := etagOf(resp)
+	info := ObjectInfo{Key: key, Size: resp.ContentLength, ETag: etag, ContentType: h.Get("Content-Type")}
+	info.LastModified, _ = http.ParseTime(h.Get("Last-Modified")) // zero where there is none
+	if h.Get("X-Amz-Checksum-Type") != "COMPOSITE" {
+		info.SHA256 = parseBase64(h.Get("X-Amz-Checksum-Sha256"))
+	}
+	if _, total, ok := strings.Cut(h.Get("Content-Range"), "/"); ok {
+		size, err := strconv.ParseInt(total, 10, 64)
+		if err != nil {
+			return info, &Error{Kind: ErrBadResponse, Err: errors.New("the answer's Content-Range does not tell the object's size")}
+		}
+		info.Size = size
+	}
+	if info.Size < 0 {
+		err = &Error{Kind: ErrBadResponse, Err: errors.New("the answer does not tell the object's size")}
+	}
+	return info, err
+}
