@@ -1,0 +1,158 @@
+package maskstore
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// MaskFile is a mask to upload.
+type MaskFile struct {
+	Slice int
+	Label string
+	Body  Body
+}
+
+// Spec is what Begin wants to know of the mask.
+func (f MaskFile) Spec() MaskSpec {
+	return MaskSpec{Slice: f.Slice, Label: f.Label, Size: f.Body.Size, SHA256: f.Body.SHA256}
+}
+
+// ReadMaskDir gives the masks in a folder of files named NNNN_label.png, in the order of their names, having read each
+// once for its checksum. A metadata.json, hidden files and folders are passed over; any other file is an error, since
+// leaving it out would lose it.
+func ReadMaskDir(dir string) ([]MaskFile, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, opError("ReadMaskDir", "", nil, err)
+	}
+	var files []MaskFile
+	for _, entry := range entries {
+		name := entry.Name()
+		if entry.IsDir() || name == metadataName || name[0] == '.' {
+			continue
+		}
+		slice, label, ok := parseMaskName(name)
+		if !ok {
+			return nil, opError("ReadMaskDir", "", nil, inputError("file", fmt.Sprintf("%q is no mask", name), "NNNN_label.png"))
+		}
+		if err := ValidLabel(label); err != nil {
+			return nil, opError("ReadMaskDir", "", nil, inFields(err, name+": "))
+		}
+		body, err := FileBody(filepath.Join(dir, name))
+		if err != nil {
+			return nil, opError("ReadMaskDir", "", nil, err)
+		}
+		files = append(files, MaskFile{slice, label, body})
+	}
+	return files, nil
+}
+
+// GroupUploadOptions says how Upload uploads.
+type GroupUploadOptions struct {
+	BeginOptions                  // TTL is how long others are kept out at most; 0: UploadLease
+	OnProgress   func(Progress)   // called after each mask that was put, by one goroutine at a time; nil: not
+	Complete     *CompleteOptions // nil: the masks were checked to be PNGs before they were put
+	MaxPixels    int64            // what a PNG may have at most; 0: DefaultMaxPixels
+}
+
+// UploadLease is how long an Upload keeps other uploads of its group out at most, unless told otherwise.
+const UploadLease = time.Hour
+
+// uploadRounds bounds how often Upload puts masks anew over what another upload put in their place.
+const uploadRounds = 5
+
+// Upload is Begin, a PUT per mask, and Complete, for a program that has the masks and the storage's credentials itself.
+// Nothing is written unless all are PNGs. Masks that lie there already are not put again.
+//
+// Errors: those of Begin and Complete, ErrNotPNG, ErrChecksum where a file is not what its Body says.
+func (g *Group) Upload(ctx context.Context, files []MaskFile, opts *GroupUploadOptions) (*Completion, error) {
+	done, err := g.upload(ctx, files, or(opts))
+	return done, g.failed("Upload", err)
+}
+
+func (g *Group) upload(ctx context.Context, files []MaskFile, o *GroupUploadOptions) (*Completion, error) {
+	specs := make([]MaskSpec, len(files))
+	bodies := make(map[string]Body, len(files))
+	for i, f := range files {
+		specs[i] = f.Spec()
+		bodies[g.prefix+maskName(f.Slice, f.Label)] = f.Body
+		if err := checkFile(f, o.MaxPixels); err != nil {
+			return nil, opError("", g.prefix+maskName(f.Slice, f.Label), nil, err)
+		}
+	}
+	named, err := g.checkSpecs(specs, &o.BeginOptions)
+	if err != nil {
+		return nil, err
+	}
+	lease := cmp.Or(o.TTL, UploadLease)
+	doc, err := g.begin(ctx, named, &o.BeginOptions, lease)
+	if err != nil {
+		return nil, err
+	}
+	etags := make(map[string]string, len(files))
+	for range uploadRounds {
+		err = g.putMasks(ctx, doc.Pending, bodies, etags, o.OnProgress)
+		if !errors.Is(err, ErrPreconditionFailed) && !errors.Is(err, ErrNotFound) {
+			break
+		}
+		// Something else lies at a key than did at the beginning: an earlier upload's late PUT.
+		if doc, err = g.renew(ctx, doc.Pending.UploadID, etags, lease); err != nil {
+			break
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return g.Complete(ctx, doc.Pending.UploadID, etags, o.Complete)
+}
+
+func checkFile(f MaskFile, maxPixels int64) error {
+	body, err := f.Body.Open()
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	_, err = ReadPNGHeader(body, maxPixels)
+	return err
+}
+
+// minBatch is from how many masks on a batch saves time: fewer are put at once anyway.
+const minBatch = DefaultConcurrency
+
+// putMasks puts the masks that are not proven, and adds their ETags to etags.
+func (g *Group) putMasks(ctx context.Context, p *pending, bodies map[string]Body, etags map[string]string, onProgress func(Progress)) error {
+	var items []UploadItem
+	for _, m := range p.Masks {
+		if body, ok := bodies[m.Key]; ok && m.ETag == "" {
+			base, exists := p.Base[m.Key]
+			items = append(items, UploadItem{Key: m.Key, Body: body, IfMatch: base, NoOverwrite: !exists})
+		}
+	}
+	opts := &ParallelOptions{Concurrency: g.concurrency, OnProgress: onProgress}
+	put := func() ([]ObjectInfo, error) { return UploadAll(ctx, g.storage, items, opts) }
+	if batch, ok := As[BatchPutter](g.storage); ok && len(items) > minBatch {
+		// A batch has no conditions, so it must have nothing to overwrite.
+		there, err := g.list(ctx)
+		if err != nil {
+			return err
+		}
+		if len(there) == 0 {
+			for i := range items {
+				items[i].IfMatch, items[i].NoOverwrite = "", false
+			}
+			put = func() ([]ObjectInfo, error) { return batch.PutBatch(ctx, items, opts) }
+		}
+	}
+	infos, err := put()
+	for _, info := range infos {
+		if info.ETag != "" {
+			etags[info.Key] = info.ETag
+		}
+	}
+	return err
+}

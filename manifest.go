@@ -1,0 +1,371 @@
+package maskstore
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Limits of a group.
+const (
+	// MaxGroupMasks is how many masks one group can hold.
+	MaxGroupMasks = 50_000
+	// maxManifestBytes bounds what is read of a metadata.json: MaxGroupMasks, committed and pending, fit in.
+	maxManifestBytes = 64 << 20
+	maxCreatorBytes  = 256
+	schemaVersion    = 1
+)
+
+// Manifest is the committed revision of a group, as metadata.json holds it. Members of the file that this package
+// does not know survive when it rewrites the file.
+type Manifest struct {
+	SchemaVersion int       `json:"schema_version"`
+	Annotation    string    `json:"annotation_id"`
+	Group         string    `json:"group_id"`
+	Revision      int       `json:"revision"`            // 1 for the first commit
+	UploadID      string    `json:"upload_id,omitempty"` // of the upload that was committed
+	Creator       string    `json:"creator,omitempty"`   // who began that upload
+	BegunAt       time.Time `json:"begun_at,omitzero"`
+	CommittedAt   time.Time `json:"committed_at,omitzero"`
+	Metadata
+	Masks []Mask `json:"masks,omitempty"` // in the order of their keys
+	// Unexpected are objects that lie in the group and are not the revision's: those that lay there at the commit, and
+	// what an abandoned re-save put in place of the revision's masks.
+	Unexpected []UnexpectedObject `json:"unexpected,omitempty"`
+}
+
+// Metadata ties a group to its images. All of it is optional.
+type Metadata struct {
+	StudyInstanceUID    string    `json:"study_instance_uid,omitempty"`
+	SeriesInstanceUID   string    `json:"series_instance_uid,omitempty"`
+	FrameOfReferenceUID string    `json:"frame_of_reference_uid,omitempty"`
+	Width               int       `json:"width,omitempty"`  // of every mask, in pixels
+	Height              int       `json:"height,omitempty"` // of every mask, in pixels
+	Segments            []Segment `json:"segments,omitempty"`
+}
+
+// Segment says what a label stands for, after the attributes of DICOM's Segmentation IOD:
+// https://dicom.nema.org/medical/dicom/current/output/chtml/part03/sect_C.8.20.2.html.
+type Segment struct {
+	Number        int    `json:"segment_number"`                   // 1 to 65535, each once
+	Label         string `json:"segment_label"`                    // that of the masks
+	AlgorithmType string `json:"segment_algorithm_type,omitempty"` // AUTOMATIC, SEMIAUTOMATIC or MANUAL
+	AlgorithmName string `json:"segment_algorithm_name,omitempty"`
+	Colour        string `json:"recommended_display_colour,omitempty"` // #rrggbb
+	Category      *Code  `json:"segmented_property_category,omitempty"`
+	Type          *Code  `json:"segmented_property_type,omitempty"`
+
+	extra extraMembers
+}
+
+// Code is a coded concept, such as SNOMED's (SCT, 10200004, Liver).
+type Code struct {
+	Scheme  string `json:"coding_scheme_designator"`
+	Value   string `json:"code_value"`
+	Meaning string `json:"code_meaning"`
+
+	extra extraMembers
+}
+
+// Mask is one mask of a group.
+type Mask struct {
+	Key    string `json:"key"`
+	Slice  int    `json:"slice"`
+	Label  string `json:"label"`
+	Size   int64  `json:"size"`            // in bytes
+	SHA256 SHA256 `json:"sha256,omitzero"` // zero where nobody declared or computed it
+	ETag   string `json:"etag,omitempty"`  // what reads are pinned to
+
+	extra extraMembers
+}
+
+// UnexpectedObject is an object in a group that its manifest does not name.
+type UnexpectedObject struct {
+	Key  string `json:"key"`
+	ETag string `json:"etag"`
+}
+
+// document is metadata.json whole: the committed revision, and beside it what only this package needs.
+type document struct {
+	// WriteID is random in each write, so that no two writes have the same bytes, and with them the same ETag.
+	WriteID string `json:"write_id,omitempty"`
+	Manifest
+	// URLsUntil is when the last URL ever given out for the group has expired, by any upload; in a tombstone also
+	// the time until which a Delete or Sweep may be removing objects.
+	URLsUntil time.Time `json:"urls_until,omitzero"`
+	Pending   *pending  `json:"pending,omitempty"`
+	DeletedAt time.Time `json:"deleted_at,omitzero"` // set: a tombstone
+
+	extra extraMembers
+}
+
+// pending is an upload in progress.
+type pending struct {
+	UploadID  string    `json:"upload_id"`
+	Revision  int       `json:"revision"`
+	Creator   string    `json:"creator,omitempty"`
+	BegunAt   time.Time `json:"begun_at"`
+	URLsUntil time.Time `json:"urls_until"`
+	Metadata  *Metadata `json:"metadata,omitempty"` // nil: the committed one stays
+	// Masks are the revision's. The ETag of one is set where it was proven to lie at its key already.
+	Masks []Mask `json:"masks"`
+	// Base holds by key the ETag of what lay there when the mask's URL was signed; nothing lay at other keys.
+	Base map[string]string `json:"base_etags,omitempty"`
+}
+
+func (d *document) isTombstone() bool { return !d.DeletedAt.IsZero() }
+
+// keepUntil makes URLsUntil no earlier than t.
+func (d *document) keepUntil(t time.Time) {
+	if t.After(d.URLsUntil) {
+		d.URLsUntil = t
+	}
+}
+
+// commit makes the pending upload, whose masks are all proven, the committed revision.
+func (d *document) commit(masks []Mask, unexpected []UnexpectedObject, now time.Time) {
+	p := d.Pending
+	d.Revision, d.UploadID, d.Creator = p.Revision, p.UploadID, p.Creator
+	d.BegunAt, d.CommittedAt = p.BegunAt, now
+	if p.Metadata != nil {
+		d.Metadata = *p.Metadata
+	}
+	d.Masks, d.Unexpected, d.Pending = masks, unexpected, nil
+}
+
+func compareKeys(a, b Mask) int { return cmp.Compare(a.Key, b.Key) }
+
+func (d *document) encode() ([]byte, error) {
+	data, err := marshalWith(d, d.extra)
+	if err != nil {
+		return nil, err
+	}
+	var indented bytes.Buffer
+	err = json.Indent(&indented, data, "", " ")
+	return indented.Bytes(), err
+}
+
+// decodeDocument takes a metadata.json that anyone may have written. It must be that of the group.
+func decodeDocument(data []byte, annotation, group string) (*document, error) {
+	d := new(document)
+	extra, err := unmarshalWith(data, d)
+	if err != nil {
+		return nil, &Error{Kind: ErrInvalidManifest, Err: err}
+	}
+	d.extra = extra
+	if err := d.validate(annotation, group); err != nil {
+		return nil, &Error{Kind: ErrInvalidManifest, Err: err}
+	}
+	return d, nil
+}
+
+func (d *document) validate(annotation, group string) error {
+	switch {
+	case d.SchemaVersion != schemaVersion:
+		return fmt.Errorf("schema_version is %d; this version of the library reads %d", d.SchemaVersion, schemaVersion)
+	case d.Annotation != annotation || d.Group != group:
+		return fmt.Errorf("is that of annotation %.128q, group %.128q", d.Annotation, d.Group)
+	case d.Revision < 0 || d.Revision == 0 && len(d.Masks) > 0:
+		return fmt.Errorf("revision %d cannot have %d masks", d.Revision, len(d.Masks))
+	}
+	if err := validateMasks(d.Masks, annotation, group); err != nil {
+		return fmt.Errorf("masks: %w", err)
+	}
+	for _, m := range d.Masks {
+		if m.ETag == "" {
+			return fmt.Errorf("masks: %q has no etag", m.Key)
+		}
+	}
+	if d.Pending != nil {
+		if err := validateMasks(d.Pending.Masks, annotation, group); err != nil {
+			return fmt.Errorf("pending.masks: %w", err)
+		}
+	}
+	return nil
+}
+
+func validateMasks(masks []Mask, annotation, group string) error {
+	if len(masks) > MaxGroupMasks {
+		return fmt.Errorf("are %d; a group holds at most %d", len(masks), MaxGroupMasks)
+	}
+	seen := make(map[string]bool, len(masks))
+	for _, m := range masks {
+		key := MaskKey{annotation, group, m.Slice, m.Label}
+		switch err := key.Validate(); {
+		case err != nil:
+			return err
+		case m.Key != key.String():
+			return fmt.Errorf("%.300q is not the key of slice %d, label %q", m.Key, m.Slice, m.Label)
+		case m.Size <= 0 || m.Size > MaxPutSize:
+			return fmt.Errorf("%q has a size of %d bytes", m.Key, m.Size)
+		case checkETag(m.ETag) != nil:
+			return fmt.Errorf("%q has an etag that cannot be one", m.Key)
+		case seen[m.Key]:
+			return fmt.Errorf("%q stands twice", m.Key)
+		}
+		seen[m.Key] = true
+	}
+	return nil
+}
+
+// Validate says what is wrong with the metadata, naming the field.
+func (m *Metadata) Validate() error {
+	for _, uid := range []struct{ field, value string }{
+		{"study_instance_uid", m.StudyInstanceUID},
+		{"series_instance_uid", m.SeriesInstanceUID},
+		{"frame_of_reference_uid", m.FrameOfReferenceUID},
+	} {
+		if uid.value != "" && (len(uid.value) > 64 || strings.Trim(uid.value, "0123456789.") != "") {
+			return inputError(uid.field, fmt.Sprintf("%.70q is no UID", uid.value), "at most 64 digits and dots")
+		}
+	}
+	if m.Width < 0 || m.Height < 0 || (m.Width == 0) != (m.Height == 0) {
+		return inputError("width", fmt.Sprintf("and height are %d × %d", m.Width, m.Height), "both in pixels, or neither")
+	}
+	seen := make(map[int]bool, len(m.Segments))
+	for i, s := range m.Segments {
+		field := func(name string) string { return fmt.Sprintf("segments[%d].%s", i, name) }
+		switch {
+		case s.Number < 1 || s.Number > 65535:
+			return inputError(field("segment_number"), fmt.Sprintf("is %d", s.Number), "1 to 65535")
+		case seen[s.Number]:
+			return inputError(field("segment_number"), fmt.Sprintf("%d stands twice", s.Number), "each once")
+		case ValidLabel(s.Label) != nil:
+			return inFields(ValidLabel(s.Label), field("segment_"))
+		case !slices.Contains([]string{"", "AUTOMATIC", "SEMIAUTOMATIC", "MANUAL"}, s.AlgorithmType):
+			return inputError(field("segment_algorithm_type"), fmt.Sprintf("is %.40q", s.AlgorithmType), "AUTOMATIC, SEMIAUTOMATIC or MANUAL")
+		case s.Colour != "" && !isColour(s.Colour):
+			return inputError(field("recommended_display_colour"), fmt.Sprintf("is %.40q", s.Colour), "#rrggbb")
+		}
+		seen[s.Number] = true
+	}
+	return nil
+}
+
+func isColour(s string) bool {
+	digits, ok := strings.CutPrefix(s, "#")
+	return ok && len(digits) == 6 && strings.Trim(digits, "0123456789abcdefABCDEF") == ""
+}
+
+// checkAbout refuses what cannot be said of an upload.
+func checkAbout(creator string, metadata *Metadata) error {
+	if metadata != nil {
+		if err := metadata.Validate(); err != nil {
+			return inFields(err, "metadata.")
+		}
+	}
+	if len(creator) > maxCreatorBytes || !utf8.ValidString(creator) || strings.ContainsFunc(creator, unicode.IsControl) {
+		return inputError("creator", "cannot be stored", fmt.Sprintf("at most %d bytes of UTF-8 without control characters", maxCreatorBytes))
+	}
+	return nil
+}
+
+// inFields puts prefix before the field that an input error names.
+func inFields(err error, prefix string) error {
+	var input *InputError
+	if !errors.As(err, &input) {
+		return err
+	}
+	return inputError(prefix+input.Field, input.Problem, input.Want)
+}
+
+// extraMembers are members of a JSON object that this package does not know.
+type extraMembers map[string]json.RawMessage
+
+// Alias types without methods, for encoding/json to do the known members.
+type (
+	plainMask    Mask
+	plainSegment Segment
+	plainCode    Code
+)
+
+// MarshalJSON gives the members that were unknown when it was read, too.
+func (m Mask) MarshalJSON() ([]byte, error) { return marshalWith((*plainMask)(&m), m.extra) }
+
+// UnmarshalJSON keeps the members that it does not know.
+func (m *Mask) UnmarshalJSON(data []byte) (err error) {
+	*m = Mask{}
+	m.extra, err = unmarshalWith(data, (*plainMask)(m))
+	return err
+}
+
+// MarshalJSON gives the members that were unknown when it was read, too.
+func (s Segment) MarshalJSON() ([]byte, error) { return marshalWith((*plainSegment)(&s), s.extra) }
+
+// UnmarshalJSON keeps the members that it does not know.
+func (s *Segment) UnmarshalJSON(data []byte) (err error) {
+	*s = Segment{}
+	s.extra, err = unmarshalWith(data, (*plainSegment)(s))
+	return err
+}
+
+// MarshalJSON gives the members that were unknown when it was read, too.
+func (c Code) MarshalJSON() ([]byte, error) { return marshalWith((*plainCode)(&c), c.extra) }
+
+// UnmarshalJSON keeps the members that it does not know.
+func (c *Code) UnmarshalJSON(data []byte) (err error) {
+	*c = Code{}
+	c.extra, err = unmarshalWith(data, (*plainCode)(c))
+	return err
+}
+
+// marshalWith marshals the struct that v points to, and extra after its own members.
+func marshalWith(v any, extra extraMembers) ([]byte, error) {
+	data, err := json.Marshal(v)
+	if err != nil || len(extra) == 0 {
+		return data, err
+	}
+	data = bytes.TrimSuffix(data, []byte("}"))
+	for _, name := range slices.Sorted(maps.Keys(extra)) {
+		quoted, err := json.Marshal(name)
+		if err != nil {
+			return nil, err
+		}
+		data = append(append(append(append(data, ','), quoted...), ':'), extra[name]...)
+	}
+	return append(data, '}'), nil
+}
+
+// unmarshalWith unmarshals the struct that v points to, and gives the members that the struct does not have.
+func unmarshalWith(data []byte, v any) (extraMembers, error) {
+	if err := json.Unmarshal(data, v); err != nil {
+		return nil, err
+	}
+	var members extraMembers
+	if err := json.Unmarshal(data, &members); err != nil {
+		return nil, err
+	}
+	known := memberNames(reflect.TypeOf(v).Elem())
+	maps.DeleteFunc(members, func(name string, _ json.RawMessage) bool { return known[strings.ToLower(name)] })
+	if len(members) == 0 {
+		return nil, nil
+	}
+	return members, nil
+}
+
+var memberNamesOf sync.Map // reflect.Type → map[string]bool
+
+// memberNames gives the JSON names of a struct's fields, those of embedded structs included.
+func memberNames(t reflect.Type) map[string]bool {
+	if names, ok := memberNamesOf.Load(t); ok {
+		return names.(map[string]bool)
+	}
+	names := make(map[string]bool)
+	for _, f := range reflect.VisibleFields(t) {
+		if name, _, _ := strings.Cut(f.Tag.Get("json"), ","); name != "" {
+			names[name] = true
+		}
+	}
+	memberNamesOf.Store(t, names)
+	return names
+}

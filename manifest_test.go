@@ -1,0 +1,140 @@
+package maskstore
+
+import (
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+)
+
+func testDocument() *document {
+	key := MaskKey{"a", "g", 3, "간_liver"}
+	mask := Mask{Key: key.String(), Slice: 3, Label: "간_liver", Size: 70, SHA256: SumSHA256([]byte("x")), ETag: "e1"}
+	open := mask
+	open.ETag = ""
+	return &document{
+		WriteID: "w",
+		Manifest: Manifest{
+			SchemaVersion: 1, Annotation: "a", Group: "g", Revision: 2, UploadID: "u", Creator: "ann",
+			BegunAt: time.Unix(1e9, 0).UTC(), CommittedAt: time.Unix(1e9+5, 0).UTC(),
+			Metadata: Metadata{
+				StudyInstanceUID: "1.2.840", Width: 512, Height: 512,
+				Segments: []Segment{{
+					Number: 1, Label: "간_liver", AlgorithmType: "MANUAL", Colour: "#aa0000",
+					Type:  &Code{Scheme: "SCT", Value: "10200004", Meaning: "Liver"},
+					extra: extraMembers{"opacity": json.RawMessage("0.5")},
+				}},
+			},
+			Masks:      []Mask{mask},
+			Unexpected: []UnexpectedObject{{"mask/a/g/old", "e0"}},
+		},
+		URLsUntil: time.Unix(1e9+600, 0).UTC(),
+		Pending: &pending{
+			UploadID: "v", Revision: 3, BegunAt: time.Unix(2e9, 0).UTC(), URLsUntil: time.Unix(2e9, 0).UTC(),
+			Metadata: &Metadata{Width: 1, Height: 1}, Masks: []Mask{open}, Base: map[string]string{mask.Key: "e1"},
+		},
+		extra: extraMembers{"reviewed_by": json.RawMessage(`"dr"`)},
+	}
+}
+
+var compareDocuments = cmp.Options{
+	cmp.AllowUnexported(document{}, Mask{}, Segment{}, Code{}),
+	cmpopts.EquateEmpty(),
+}
+
+func TestDocumentRoundTrip(t *testing.T) {
+	doc := testDocument()
+	data, err := doc.encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := decodeDocument(data, "a", "g")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(doc, got, compareDocuments); diff != "" {
+		t.Errorf("document read back (-written +read):\n%s", diff)
+	}
+}
+
+// TestManifestNames holds the names in metadata.json, which other programs read.
+func TestManifestNames(t *testing.T) {
+	data, err := testDocument().encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names map[string]any
+	if err := json.Unmarshal(data, &names); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{
+		"schema_version", "annotation_id", "group_id", "revision", "upload_id", "creator", "begun_at", "committed_at",
+		"study_instance_uid", "width", "height", "segments.segment_number", "segments.segment_label",
+		"segments.segment_algorithm_type", "segments.recommended_display_colour",
+		"segments.segmented_property_type.code_value", "masks.key", "masks.slice", "masks.label", "masks.size",
+		"masks.sha256", "masks.etag", "unexpected.key", "urls_until", "pending.upload_id", "pending.urls_until",
+		"pending.masks.key", "pending.base_etags", "reviewed_by",
+	} {
+		var at any = names
+		for name := range strings.SplitSeq(path, ".") {
+			if list, ok := at.([]any); ok {
+				at = list[0]
+			}
+			at = at.(map[string]any)[name]
+		}
+		if at == nil {
+			t.Errorf("%s is not there", path)
+		}
+	}
+}
+
+func TestDecodeDocumentRefuses(t *testing.T) {
+	for name, data := range map[string]string{
+		"empty":          "",
+		"no object":      "[]",
+		"null":           "null",
+		"cut":            `{"schema_version": 1, "annotation_id": "a"`,
+		"older schema":   `{"annotation_id": "a", "group_id": "g"}`,
+		"newer schema":   `{"schema_version": 2, "annotation_id": "a", "group_id": "g"}`,
+		"another group":  `{"schema_version": 1, "annotation_id": "a", "group_id": "h"}`,
+		"foreign key":    `{"schema_version": 1, "annotation_id": "a", "group_id": "g", "revision": 1, "masks": [{"key": "mask/b/g/0001_x.png", "slice": 1, "label": "x", "size": 1, "etag": "e"}]}`,
+		"escaping label": `{"schema_version": 1, "annotation_id": "a", "group_id": "g", "revision": 1, "masks": [{"key": "mask/a/g/0001_../x.png", "slice": 1, "label": "../x", "size": 1, "etag": "e"}]}`,
+		"pending key":    `{"schema_version": 1, "annotation_id": "a", "group_id": "g", "pending": {"masks": [{"key": "mask/b/g/0001_x.png", "slice": 1, "label": "x", "size": 1}]}}`,
+		"header in etag": `{"schema_version": 1, "annotation_id": "a", "group_id": "g", "revision": 1, "masks": [{"key": "mask/a/g/0001_x.png", "slice": 1, "label": "x", "size": 1, "etag": "e\"\r\nX: y"}]}`,
+		"deep":           strings.Repeat(`{"x":`, 20_000) + "1" + strings.Repeat("}", 20_000),
+	} {
+		if _, err := decodeDocument([]byte(data), "a", "g"); !errors.Is(err, ErrInvalidManifest) {
+			t.Errorf("%s: error is %v; want ErrInvalidManifest", name, err)
+		}
+	}
+}
+
+func FuzzDecodeDocument(f *testing.F) {
+	data, err := testDocument().encode()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(data)
+	f.Add([]byte(`{"schema_version": 1, "annotation_id": "a", "group_id": "g", "Masks": null, "ſegments": 3, "\u0000": {}}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		doc, err := decodeDocument(data, "a", "g")
+		if err != nil {
+			return
+		}
+		again, err := doc.encode()
+		if err != nil {
+			t.Fatalf("a manifest that was read cannot be written: %v", err)
+		}
+		got, err := decodeDocument(again, "a", "g")
+		if err != nil {
+			t.Fatalf("a manifest that was written cannot be read: %v\n%s", err, again)
+		}
+		if !got.CommittedAt.Equal(doc.CommittedAt) || len(got.Masks) != len(doc.Masks) || len(got.extra) != len(doc.extra) {
+			t.Fatalf("read back differently: %s", again)
+		}
+	})
+}
