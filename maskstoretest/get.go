@@ -1,0 +1,121 @@
+package maskstoretest
+
+import (
+	"context"
+	"io"
+
+	"github.com/pacs-extension/maskstore"
+)
+
+var getTests = map[string]func(*env){
+	"Ranges": func(e *env) {
+		key, content := e.key("x.png"), pattern(1000)
+		put := e.put(key, content, nil)
+		for _, row := range []struct{ offset, length, from, to int64 }{
+			{0, 0, 0, 1000},
+			{0, 1, 0, 1},
+			{0, 1000, 0, 1000},
+			{0, 5000, 0, 1000},
+			{1, 0, 1, 1000},
+			{10, 20, 10, 30},
+			{999, 0, 999, 1000},
+			{999, 1, 999, 1000},
+			{900, 200, 900, 1000},
+			{500, 1 << 62, 500, 1000},
+			{1, 1<<63 - 1, 1, 1000},
+		} {
+			info, got, err := e.get(key, &maskstore.GetOptions{Offset: row.offset, Length: row.length})
+			if err != nil || got != content[row.from:row.to] {
+				e.Errorf("%+v: got %s, %v", row, brief(got), err)
+			}
+			if info.Size != 1000 || info.ETag != put.ETag || info.ContentType != "image/png" ||
+				!info.SHA256.IsZero() && info.SHA256 != maskstore.SumSHA256([]byte(content)) {
+				e.Errorf("%+v: the whole object is %+v", row, info)
+			}
+		}
+	},
+	"RangePastTheEndIsRefused": func(e *env) {
+		key := e.key("x")
+		e.put(key, pattern(1000), nil)
+		for _, opts := range []maskstore.GetOptions{{Offset: 1000}, {Offset: 1001}, {Offset: 1000, Length: 1}, {Offset: 1 << 62, Length: 1 << 62}} {
+			_, err := e.storage.Get(e.Context(), key, &opts)
+			e.wantErr(err, maskstore.ErrInvalidRange)
+		}
+	},
+	"RangeOfAnEmptyObject": func(e *env) {
+		key := e.key("x")
+		e.put(key, "", nil)
+		if info, got, err := e.get(key, &maskstore.GetOptions{Length: 5}); got != "" || info.Size != 0 || err != nil {
+			e.Errorf("got %q, %+v, %v", got, info, err)
+		}
+		_, err := e.storage.Get(e.Context(), key, &maskstore.GetOptions{Offset: 1})
+		e.wantErr(err, maskstore.ErrInvalidRange)
+	},
+	"IfMatch": func(e *env) {
+		key := e.key("x")
+		first := e.put(key, "first", nil)
+		second := e.put(key, "second", nil)
+		if _, got, err := e.get(key, &maskstore.GetOptions{IfMatch: second.ETag}); got != "second" || err != nil {
+			e.Errorf("got %q, %v", got, err)
+		}
+		if _, got, err := e.get(key, &maskstore.GetOptions{IfMatch: second.ETag, Offset: 2, Length: 2}); got != "co" || err != nil {
+			e.Errorf("got %q, %v", got, err)
+		}
+		for _, opts := range []maskstore.GetOptions{{IfMatch: first.ETag}, {IfMatch: "none"}, {IfMatch: first.ETag, Offset: 2}} {
+			_, err := e.storage.Get(e.Context(), key, &opts)
+			e.wantErr(err, maskstore.ErrPreconditionFailed)
+		}
+	},
+	"SHA256IsVerifiedAtTheEnd": func(e *env) {
+		for name, content := range map[string]string{"empty": "", "small": "content", "large": pattern(200_000)} {
+			key := e.key(name)
+			e.put(key, content, nil)
+			sum := maskstore.SumSHA256([]byte(content))
+			if _, got, err := e.get(key, &maskstore.GetOptions{SHA256: sum}); got != content || err != nil {
+				e.Errorf("%s: got %s, %v", name, brief(got), err)
+			}
+			sum[0]++
+			_, _, err := e.get(key, &maskstore.GetOptions{SHA256: sum})
+			e.wantErr(err, maskstore.ErrChecksum)
+		}
+	},
+	"HalfReadBodyCloses": func(e *env) {
+		key := e.key("x")
+		e.put(key, pattern(1<<20), nil)
+		obj, err := e.storage.Get(e.Context(), key, &maskstore.GetOptions{SHA256: maskstore.SumSHA256([]byte(pattern(1 << 20)))})
+		e.must(err)
+		_, err = io.ReadFull(obj.Body, make([]byte, 1000))
+		e.must(err)
+		e.must(obj.Body.Close())
+	},
+	"OpenBodyOutlivesAnOverwrite": func(e *env) {
+		key, old := e.key("x"), pattern(100_000)
+		e.put(key, old, nil)
+		obj, err := e.storage.Get(e.Context(), key, nil)
+		e.must(err)
+		defer obj.Body.Close()
+		head := make([]byte, 10)
+		_, err = io.ReadFull(obj.Body, head)
+		e.must(err)
+		e.put(key, "new", nil)
+		// The old content to its end, or an error: never a mix.
+		if rest, err := io.ReadAll(obj.Body); err == nil && string(head)+string(rest) != old {
+			e.Errorf("read %s", brief(string(head)+string(rest)))
+		}
+		e.wantContent(key, "new")
+	},
+	"EndOfContextEndsReads": func(e *env) {
+		key := e.key("x")
+		e.put(key, pattern(8<<20), nil)
+		ctx, cancel := context.WithCancel(e.Context())
+		defer cancel()
+		obj, err := e.storage.Get(ctx, key, nil)
+		e.must(err)
+		defer obj.Body.Close()
+		_, err = io.ReadFull(obj.Body, make([]byte, 1000))
+		e.must(err)
+		cancel()
+		_, err = io.Copy(io.Discard, obj.Body)
+		e.wantErr(err, context.Canceled)
+	},
+}

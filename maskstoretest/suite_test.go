@@ -1,0 +1,148 @@
+package maskstoretest_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"iter"
+	"net/http/httptest"
+	"sync"
+	"testing"
+
+	"github.com/pacs-extension/maskstore"
+	"github.com/pacs-extension/maskstore/maskstoretest"
+)
+
+// newMemory gives a Memory that answers its signed URLs.
+func newMemory(t *testing.T) maskstore.ObjectStorage {
+	m := &maskstore.Memory{}
+	server := httptest.NewServer(m)
+	t.Cleanup(server.Close)
+	m.BaseURL = server.URL
+	return m
+}
+
+func newUnwrapping(t *testing.T) maskstore.ObjectStorage { return unwrapping{newMemory(t)} }
+func newDeciding(t *testing.T) maskstore.ObjectStorage {
+	return &deciding{ObjectStorage: newMemory(t), seen: map[string]int{}}
+}
+
+func TestMemory(t *testing.T)       { maskstoretest.Test(t, newMemory, nil) }
+func TestMemoryGroups(t *testing.T) { maskstoretest.TestGroups(t, newMemory, nil) }
+
+func TestUnwrapping(t *testing.T)       { maskstoretest.Test(t, newUnwrapping, nil) }
+func TestUnwrappingGroups(t *testing.T) { maskstoretest.TestGroups(t, newUnwrapping, nil) }
+
+func TestDecidingGroups(t *testing.T) { maskstoretest.TestGroups(t, newDeciding, nil) }
+
+// The suite must reach a wrapped storage's capabilities through the wrapper.
+func TestDeciding(t *testing.T) {
+	d := newDeciding(t).(*deciding)
+	maskstoretest.Test(t, func(*testing.T) maskstore.ObjectStorage { return d }, nil)
+	for _, op := range []string{"Put", "Copy", "CreateMultipartUpload", "UploadPart", "ListParts", "CompleteMultipartUpload", "AbortMultipartUpload", "ListMultipartUploads"} {
+		if d.seen[op] == 0 {
+			t.Errorf("%s went past the wrapper", op)
+		}
+	}
+}
+
+// A storage that says what it cannot do passes.
+func TestBare(t *testing.T) {
+	maskstoretest.Test(t, func(t *testing.T) maskstore.ObjectStorage { return bare{&maskstore.Memory{}} },
+		&maskstoretest.Options{NoSigning: true, NoCopy: true, NoMultipart: true})
+}
+
+// unwrapping is a wrapper that changes nothing.
+type unwrapping struct{ maskstore.ObjectStorage }
+
+func (u unwrapping) Unwrap() maskstore.ObjectStorage { return u.ObjectStorage }
+
+// bare can neither sign, copy nor put in parts.
+type bare struct{ maskstore.ObjectStorage }
+
+var errNoSigning = &maskstore.Error{Op: "sign", Kind: maskstore.ErrUnsupported, Err: errors.New("there is no server")}
+
+func (bare) UploadURL(context.Context, string, *maskstore.UploadURLOptions) (maskstore.SignedURL, error) {
+	return maskstore.SignedURL{}, errNoSigning
+}
+
+func (bare) DownloadURL(context.Context, string, *maskstore.DownloadURLOptions) (maskstore.SignedURL, error) {
+	return maskstore.SignedURL{}, errNoSigning
+}
+
+// deciding counts the calls that go through it, and hands out capabilities that count as well.
+type deciding struct {
+	maskstore.ObjectStorage
+	mu   sync.Mutex
+	seen map[string]int
+}
+
+func (d *deciding) count(op string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.seen[op]++
+}
+
+func (d *deciding) Put(ctx context.Context, key string, body io.Reader, opts *maskstore.PutOptions) (maskstore.ObjectInfo, error) {
+	d.count("Put")
+	return d.ObjectStorage.Put(ctx, key, body, opts)
+}
+
+func (d *deciding) As(target any) bool {
+	switch target := target.(type) {
+	case *maskstore.Copier:
+		inner, ok := maskstore.As[maskstore.Copier](d.ObjectStorage)
+		*target = countingCopier{d, inner}
+		return ok
+	case *maskstore.MultipartStorage:
+		inner, ok := maskstore.As[maskstore.MultipartStorage](d.ObjectStorage)
+		*target = countingMultipart{d, inner}
+		return ok
+	}
+	return false
+}
+
+type countingCopier struct {
+	d     *deciding
+	inner maskstore.Copier
+}
+
+func (c countingCopier) Copy(ctx context.Context, src, dst string, opts *maskstore.CopyOptions) (maskstore.ObjectInfo, error) {
+	c.d.count("Copy")
+	return c.inner.Copy(ctx, src, dst, opts)
+}
+
+type countingMultipart struct {
+	d     *deciding
+	inner maskstore.MultipartStorage
+}
+
+func (c countingMultipart) CreateMultipartUpload(ctx context.Context, key string, opts *maskstore.PutOptions) (string, error) {
+	c.d.count("CreateMultipartUpload")
+	return c.inner.CreateMultipartUpload(ctx, key, opts)
+}
+
+func (c countingMultipart) UploadPart(ctx context.Context, key, uploadID string, n int, body maskstore.Body) (maskstore.Part, error) {
+	c.d.count("UploadPart")
+	return c.inner.UploadPart(ctx, key, uploadID, n, body)
+}
+
+func (c countingMultipart) ListParts(ctx context.Context, key, uploadID string) iter.Seq2[maskstore.Part, error] {
+	c.d.count("ListParts")
+	return c.inner.ListParts(ctx, key, uploadID)
+}
+
+func (c countingMultipart) CompleteMultipartUpload(ctx context.Context, key, uploadID string, parts []maskstore.Part, opts *maskstore.PutOptions) (maskstore.ObjectInfo, error) {
+	c.d.count("CompleteMultipartUpload")
+	return c.inner.CompleteMultipartUpload(ctx, key, uploadID, parts, opts)
+}
+
+func (c countingMultipart) AbortMultipartUpload(ctx context.Context, key, uploadID string) error {
+	c.d.count("AbortMultipartUpload")
+	return c.inner.AbortMultipartUpload(ctx, key, uploadID)
+}
+
+func (c countingMultipart) ListMultipartUploads(ctx context.Context, prefix string) iter.Seq2[maskstore.MultipartUpload, error] {
+	c.d.count("ListMultipartUploads")
+	return c.inner.ListMultipartUploads(ctx, prefix)
+}
