@@ -1,16 +1,11 @@
 package maskstore
 
 import (
-	"bytes"
 	"cmp"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
-	"reflect"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -145,30 +140,6 @@ func (d *document) commit(masks []Mask, unexpected []UnexpectedObject, now time.
 
 func compareKeys(a, b Mask) int { return cmp.Compare(a.Key, b.Key) }
 
-func (d *document) encode() ([]byte, error) {
-	data, err := marshalWith(d, d.extra)
-	if err != nil {
-		return nil, err
-	}
-	var indented bytes.Buffer
-	err = json.Indent(&indented, data, "", " ")
-	return indented.Bytes(), err
-}
-
-// decodeDocument takes a metadata.json that anyone may have written. It must be that of the group.
-func decodeDocument(data []byte, annotation, group string) (*document, error) {
-	d := new(document)
-	extra, err := unmarshalWith(data, d)
-	if err != nil {
-		return nil, &Error{Kind: ErrInvalidManifest, Err: err}
-	}
-	d.extra = extra
-	if err := d.validate(annotation, group); err != nil {
-		return nil, &Error{Kind: ErrInvalidManifest, Err: err}
-	}
-	return d, nil
-}
-
 func (d *document) validate(annotation, group string) error {
 	switch {
 	case d.SchemaVersion != schemaVersion:
@@ -277,95 +248,4 @@ func inFields(err error, prefix string) error {
 		return err
 	}
 	return inputError(prefix+input.Field, input.Problem, input.Want)
-}
-
-// extraMembers are members of a JSON object that this package does not know.
-type extraMembers map[string]json.RawMessage
-
-// Alias types without methods, for encoding/json to do the known members.
-type (
-	plainMask    Mask
-	plainSegment Segment
-	plainCode    Code
-)
-
-// MarshalJSON gives the members that were unknown when it was read, too.
-func (m Mask) MarshalJSON() ([]byte, error) { return marshalWith((*plainMask)(&m), m.extra) }
-
-// UnmarshalJSON keeps the members that it does not know.
-func (m *Mask) UnmarshalJSON(data []byte) (err error) {
-	*m = Mask{}
-	m.extra, err = unmarshalWith(data, (*plainMask)(m))
-	return err
-}
-
-// MarshalJSON gives the members that were unknown when it was read, too.
-func (s Segment) MarshalJSON() ([]byte, error) { return marshalWith((*plainSegment)(&s), s.extra) }
-
-// UnmarshalJSON keeps the members that it does not know.
-func (s *Segment) UnmarshalJSON(data []byte) (err error) {
-	*s = Segment{}
-	s.extra, err = unmarshalWith(data, (*plainSegment)(s))
-	return err
-}
-
-// MarshalJSON gives the members that were unknown when it was read, too.
-func (c Code) MarshalJSON() ([]byte, error) { return marshalWith((*plainCode)(&c), c.extra) }
-
-// UnmarshalJSON keeps the members that it does not know.
-func (c *Code) UnmarshalJSON(data []byte) (err error) {
-	*c = Code{}
-	c.extra, err = unmarshalWith(data, (*plainCode)(c))
-	return err
-}
-
-// marshalWith marshals the struct that v points to, and extra after its own members.
-func marshalWith(v any, extra extraMembers) ([]byte, error) {
-	data, err := json.Marshal(v)
-	if err != nil || len(extra) == 0 {
-		return data, err
-	}
-	data = bytes.TrimSuffix(data, []byte("}"))
-	for _, name := range slices.Sorted(maps.Keys(extra)) {
-		quoted, err := json.Marshal(name)
-		if err != nil {
-			return nil, err
-		}
-		data = append(append(append(append(data, ','), quoted...), ':'), extra[name]...)
-	}
-	return append(data, '}'), nil
-}
-
-// unmarshalWith unmarshals the struct that v points to, and gives the members that the struct does not have.
-func unmarshalWith(data []byte, v any) (extraMembers, error) {
-	if err := json.Unmarshal(data, v); err != nil {
-		return nil, err
-	}
-	var members extraMembers
-	if err := json.Unmarshal(data, &members); err != nil {
-		return nil, err
-	}
-	known := memberNames(reflect.TypeOf(v).Elem())
-	maps.DeleteFunc(members, func(name string, _ json.RawMessage) bool { return known[strings.ToLower(name)] })
-	if len(members) == 0 {
-		return nil, nil
-	}
-	return members, nil
-}
-
-var memberNamesOf sync.Map // reflect.Type → map[string]bool
-
-// memberNames gives the JSON names of a struct's fields, those of embedded structs included.
-func memberNames(t reflect.Type) map[string]bool {
-	if names, ok := memberNamesOf.Load(t); ok {
-		return names.(map[string]bool)
-	}
-	names := make(map[string]bool)
-	for _, f := range reflect.VisibleFields(t) {
-		if name, _, _ := strings.Cut(f.Tag.Get("json"), ","); name != "" {
-			names[name] = true
-		}
-	}
-	memberNamesOf.Store(t, names)
-	return names
 }

@@ -1,0 +1,94 @@
+package maskstore
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"net/http"
+	"strconv"
+
+	"github.com/pacs-extension/maskstore/internal/sigv4"
+)
+
+// maxListing bounds what is read of a page: 1000 keys of 1024 bytes, each byte escaped to three, and what is said of them.
+const maxListing = 8 << 20
+
+// List yields the objects under prefix, with a request for each 1000.
+func (s *S3) List(ctx context.Context, prefix string, opts *ListOptions) iter.Seq2[ObjectInfo, error] {
+	o := *or(opts)
+	return func(yield func(ObjectInfo, error) bool) {
+		err := cmp.Or(ValidPrefix(prefix), o.check())
+		first, last, token, left := "", "", "", o.Limit
+		if err == nil {
+			first = o.firstKey(prefix)
+		}
+		for more := true; more && err == nil; {
+			var page *listing
+			if page, err = s.listPage(ctx, prefix, &o, token, left); err != nil {
+				break
+			}
+			token, more = page.next, page.isTruncated
+			for _, info := range page.entries {
+				if info.Key < first {
+					continue // a common prefix that StartAfter lies in
+				}
+				if last != "" && info.Key <= last {
+					err = &Error{Kind: ErrBadResponse, Err: fmt.Errorf("the listing gives %q after %q", info.Key, last)}
+					break
+				}
+				if last = info.Key; !yield(info, nil) {
+					return
+				}
+				if left--; left == 0 {
+					return
+				}
+			}
+		}
+		if err != nil {
+			yield(ObjectInfo{}, opError("List", prefix, nil, err))
+		}
+	}
+}
+
+func (s *S3) listPage(ctx context.Context, prefix string, o *ListOptions, token string, limit int) (*listing, error) {
+	q := &request{method: http.MethodGet, status: http.StatusOK, query: []sigv4.Param{
+		{Name: "list-type", Value: "2"},
+		{Name: "encoding-type", Value: "url"}, // else one control character in any key breaks the answer
+		{Name: "prefix", Value: prefix},
+	}}
+	for _, p := range []sigv4.Param{{Name: "delimiter", Value: o.Delimiter}, {Name: "continuation-token", Value: token}} {
+		if p.Value != "" {
+			q.query = append(q.query, p)
+		}
+	}
+	if limit > 0 && limit < listPage {
+		q.query = append(q.query, sigv4.Param{Name: "max-keys", Value: strconv.Itoa(limit)})
+	}
+	if o.StartAfter != "" && token == "" {
+		after := o.StartAfter
+		if dir, ok := commonPrefix(after, prefix, o.Delimiter); ok {
+			after = dir + "\U0010FFFF" // past what lies under it
+		}
+		q.query = append(q.query, sigv4.Param{Name: "start-after", Value: after})
+	}
+	resp, _, err := s.do(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	defer discard(resp)
+	body, err := io.ReadAll(io.LimitReader(&networkReader{ctx, resp.Body}, maxListing))
+	if err != nil {
+		return nil, err
+	}
+	page, err := parseListing(body)
+	if err != nil {
+		return nil, &Error{Kind: ErrBadResponse, Err: fmt.Errorf("the listing cannot be read: %w", err)}
+	}
+	if page.isTruncated && page.next == "" {
+		return nil, &Error{Kind: ErrBadResponse, Err: errors.New("the listing is cut and does not say where it goes on")}
+	}
+	return page, nil
+}
