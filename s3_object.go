@@ -4,17 +4,13 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"encoding/xml"
 	"errors"
 	"fmt"
 	"io"
-	"iter"
 	"net/http"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -220,118 +216,4 @@ func (s *S3) deleteBatch(ctx context.Context, keys []string) error {
 			Err: &HTTPError{Request: "POST /?delete", StatusCode: http.StatusOK, Code: code}})
 	}
 	return errors.Join(errs...)
-}
-
-// List yields the objects under prefix, with a request for each 1000.
-func (s *S3) List(ctx context.Context, prefix string, opts *ListOptions) iter.Seq2[ObjectInfo, error] {
-	o := *or(opts)
-	return func(yield func(ObjectInfo, error) bool) {
-		err := cmp.Or(ValidPrefix(prefix), o.check())
-		first, last, token, left := "", "", "", o.Limit
-		if err == nil {
-			first = o.firstKey(prefix)
-		}
-		for more := true; more && err == nil; {
-			var page *listing
-			var entries []ObjectInfo
-			if page, err = s.listPage(ctx, prefix, &o, token, left); err == nil {
-				entries, err = page.entries()
-			}
-			if err != nil {
-				break
-			}
-			token, more = page.NextContinuationToken, page.IsTruncated
-			for _, info := range entries {
-				if info.Key < first {
-					continue // a common prefix that StartAfter lies in
-				}
-				if last != "" && info.Key <= last {
-					err = &Error{Kind: ErrBadResponse, Err: fmt.Errorf("the listing gives %q after %q", info.Key, last)}
-					break
-				}
-				if last = info.Key; !yield(info, nil) {
-					return
-				}
-				if left--; left == 0 {
-					return
-				}
-			}
-		}
-		if err != nil {
-			yield(ObjectInfo{}, opError("List", prefix, nil, err))
-		}
-	}
-}
-
-// listing is a page of ListObjectsV2.
-type listing struct {
-	XMLName               xml.Name `xml:"ListBucketResult"`
-	IsTruncated           bool
-	NextContinuationToken string
-	Contents              []struct {
-		Key          string
-		LastModified time.Time
-		ETag         string
-		Size         int64
-	}
-	CommonPrefixes []struct{ Prefix string }
-}
-
-func (s *S3) listPage(ctx context.Context, prefix string, o *ListOptions, token string, limit int) (*listing, error) {
-	q := &request{method: http.MethodGet, status: http.StatusOK, query: []sigv4.Param{
-		{Name: "list-type", Value: "2"},
-		{Name: "encoding-type", Value: "url"}, // else one control character in any key breaks the answer
-		{Name: "prefix", Value: prefix},
-	}}
-	for _, p := range []sigv4.Param{{Name: "delimiter", Value: o.Delimiter}, {Name: "continuation-token", Value: token}} {
-		if p.Value != "" {
-			q.query = append(q.query, p)
-		}
-	}
-	if limit > 0 && limit < listPage {
-		q.query = append(q.query, sigv4.Param{Name: "max-keys", Value: strconv.Itoa(limit)})
-	}
-	if o.StartAfter != "" && token == "" {
-		after := o.StartAfter
-		if dir, ok := commonPrefix(after, prefix, o.Delimiter); ok {
-			after = dir + "\U0010FFFF" // past what lies under it
-		}
-		q.query = append(q.query, sigv4.Param{Name: "start-after", Value: after})
-	}
-	resp, _, err := s.do(ctx, q)
-	if err != nil {
-		return nil, err
-	}
-	defer discard(resp)
-	page := new(listing)
-	if err := xml.NewDecoder(&networkReader{ctx, resp.Body}).Decode(page); err != nil {
-		if errors.Is(err, ErrUnavailable) || isContextError(err) {
-			return nil, err
-		}
-		return nil, &Error{Kind: ErrBadResponse, Err: fmt.Errorf("the listing cannot be read: %w", err)}
-	}
-	if page.IsTruncated && page.NextContinuationToken == "" {
-		return nil, &Error{Kind: ErrBadResponse, Err: errors.New("the listing is cut and does not say where it goes on")}
-	}
-	return page, nil
-}
-
-// entries gives a page's objects and common prefixes in the order of their keys.
-func (l *listing) entries() ([]ObjectInfo, error) {
-	entries := make([]ObjectInfo, 0, len(l.Contents)+len(l.CommonPrefixes))
-	for _, c := range l.Contents {
-		entries = append(entries, ObjectInfo{Key: c.Key, Size: c.Size, ETag: strings.Trim(c.ETag, `"`), LastModified: c.LastModified})
-	}
-	for _, p := range l.CommonPrefixes {
-		entries = append(entries, ObjectInfo{Key: p.Prefix, IsPrefix: true})
-	}
-	for i := range entries {
-		key, err := url.QueryUnescape(entries[i].Key)
-		if err != nil {
-			return nil, &Error{Kind: ErrBadResponse, Err: fmt.Errorf("the listing holds the key %q, which is not escaped", entries[i].Key)}
-		}
-		entries[i].Key = key
-	}
-	slices.SortFunc(entries, func(a, b ObjectInfo) int { return strings.Compare(a.Key, b.Key) })
-	return entries, nil
 }
