@@ -88,7 +88,8 @@ func ParseMaskKey(key string) (MaskKey, error) {
 }
 
 func maskName(slice int, label string) string {
-	return fmt.Sprintf("%04d_%s%s", slice, label, maskSuffix)
+	digits := strconv.Itoa(slice)
+	return "0000"[:max(0, 4-len(digits))] + digits + "_" + label + maskSuffix
 }
 
 // parseMaskName takes NNNN_label.png apart; the label is not validated.
@@ -253,13 +254,17 @@ func validPath(field, path string) error {
 	case !utf8.ValidString(path):
 		return keyError(field, path, "is not UTF-8", "valid UTF-8")
 	}
-	segments := strings.Split(path, "/")
-	for _, segment := range segments[:len(segments)-1] {
+	last := path
+	for {
+		segment, rest, more := strings.Cut(last, "/")
+		if !more {
+			break
+		}
 		if err := validSegment(field, path, segment); err != nil {
 			return err
 		}
+		last = rest
 	}
-	last := segments[len(segments)-1]
 	if len(last) > MaxSegmentBytes {
 		return validSegment(field, path, last)
 	}

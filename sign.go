@@ -41,12 +41,25 @@ func downloadQuery(key string, opts *DownloadURLOptions) []sigv4.Param {
 	}
 }
 
+// canonicalName is http.CanonicalHeaderKey, which allocates for names that are not the web's.
+func canonicalName(name string) string {
+	switch name {
+	case "x-amz-checksum-sha256":
+		return "X-Amz-Checksum-Sha256"
+	case "x-amz-server-side-encryption":
+		return "X-Amz-Server-Side-Encryption"
+	}
+	return http.CanonicalHeaderKey(name)
+}
+
 // presign signs r, whose TTL is in whole seconds.
 func presign(s *sigv4.Signer, c sigv4.Credentials, r *sigv4.Request, size int64) SignedURL {
 	header := make(http.Header, len(r.Header))
-	for _, h := range r.Header {
+	values := make([]string, len(r.Header)) // of all headers, in one piece
+	for i, h := range r.Header {
 		if h.Name != "content-length" {
-			header.Set(h.Name, h.Value)
+			values[i] = h.Value
+			header[canonicalName(h.Name)] = values[i : i+1 : i+1]
 		}
 	}
 	return SignedURL{

@@ -197,11 +197,13 @@ type CopyOptions struct {
 	IfMatch string // the ETag that src must have, else ErrPreconditionFailed; empty: any
 }
 
+const pngType = "image/png"
+
 // typeByName gives the content type of a key that has none set.
 func typeByName(key string) string {
 	switch ext := path.Ext(key); ext {
 	case ".png":
-		return "image/png"
+		return pngType
 	case ".json":
 		return "application/json"
 	default:
@@ -225,18 +227,20 @@ func checkTTL(ttl, def, limit time.Duration) (time.Duration, error) {
 	if limit == 0 {
 		limit = DefaultMaxTTL
 	}
-	want := fmt.Sprintf("1s to %v, or 0 for %v", limit, def)
+	problem := ""
 	switch {
 	case ttl == 0:
 		return min(def, limit), nil
 	case ttl < 0:
-		return 0, inputError("TTL", fmt.Sprintf("%v is negative", ttl), want)
+		problem = "negative"
 	case ttl < time.Second:
-		return 0, inputError("TTL", fmt.Sprintf("%v is under 1s", ttl), want)
+		problem = "under 1s"
 	case ttl > limit:
-		return 0, inputError("TTL", fmt.Sprintf("%v is over the maximum", ttl), want)
+		problem = "over the maximum"
+	default:
+		return ttl.Truncate(time.Second), nil
 	}
-	return ttl.Truncate(time.Second), nil
+	return 0, inputError("TTL", fmt.Sprintf("%v is %s", ttl, problem), fmt.Sprintf("1s to %v, or 0 for %v", limit, def))
 }
 
 // check refuses what no storage can do, before anything is sent.
@@ -262,7 +266,10 @@ func checkWrite(contentType string, size int64, ifMatch string, noOverwrite bool
 }
 
 func checkContentType(contentType string) error {
-	if t, _, err := mime.ParseMediaType(contentType); contentType != "" && (err != nil || !strings.Contains(t, "/")) {
+	if contentType == "" || contentType == pngType {
+		return nil
+	}
+	if t, _, err := mime.ParseMediaType(contentType); err != nil || !strings.Contains(t, "/") {
 		return inputError("ContentType", fmt.Sprintf("%q is no media type", contentType), "type/subtype, such as image/png")
 	}
 	return nil
