@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -356,18 +357,24 @@ func forEach(ctx context.Context, n, concurrency int, keepGoing bool, fn func(ct
 	}
 	errs := make([]error, n, n+1)
 	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(concurrency)
-	for i := range n {
+	var next atomic.Int64
+	for range min(n, concurrency) {
 		g.Go(func() error {
-			if err := ctx.Err(); err != nil {
-				return &Error{Err: err}
+			for {
+				i := int(next.Add(1)) - 1
+				if i >= n {
+					return nil
+				}
+				if err := ctx.Err(); err != nil {
+					return &Error{Err: err}
+				}
+				switch err := fn(ctx, i); {
+				case keepGoing:
+					errs[i] = err
+				case err != nil:
+					return err
+				}
 			}
-			err := fn(ctx, i)
-			if keepGoing {
-				errs[i] = err
-				return nil
-			}
-			return err
 		})
 	}
 	err := g.Wait()
