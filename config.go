@@ -254,7 +254,7 @@ func Open(ctx context.Context, c Config) (ObjectStorage, error) {
 	var err error
 	switch o.Provider {
 	case "memory":
-		storage = &Memory{Bucket: o.BucketName, BaseURL: o.PublicEndpoint, DefaultTTL: defaultTTL, MaxTTL: maxTTL}
+		storage = &Memory{Bucket: o.BucketName, BaseURL: o.PublicEndpoint, AllowHTTP: o.AllowHTTP, DefaultTTL: defaultTTL, MaxTTL: maxTTL}
 	case "minio":
 		storage, err = NewMinIO(ctx, options)
 	default:

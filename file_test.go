@@ -139,8 +139,8 @@ func TestUploadFileCancelled(t *testing.T) {
 		return nil
 	}}
 	_, err := UploadFile(ctx, w, "mask/x", name, nil)
-	if !errors.Is(err, context.Canceled) || len(w.uploads) > 0 || len(w.objects) > 0 {
-		t.Errorf("error is %v; %d uploads, %d objects", err, len(w.uploads), len(w.objects))
+	if !errors.Is(err, context.Canceled) || len(w.uploads) > 0 || len(w.objects.chunks) > 0 {
+		t.Errorf("error is %v; %d uploads, %d objects", err, len(w.uploads), len(w.objects.chunks))
 	}
 }
 

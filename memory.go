@@ -6,43 +6,42 @@ import (
 	"context"
 	"crypto/md5"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"iter"
-	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/pacs-extension/maskstore/internal/sigv4"
 )
 
-// Memory is an ObjectStorage in this process's memory, by the rules of S3. Its zero value stores; with BaseURL it signs
-// URLs as well, which it answers as an http.Handler. It must not be copied after its first use.
+// Memory is a bucket in this process's memory that obeys S3's rules, for tests, development and demonstrations. Its
+// zero value stores; it signs once BaseURL is set, and as an http.Handler, served at the root of BaseURL, it answers the
+// requests that it has signed, refusing what S3 refuses.
 //
-// It implements Copier and MultipartStorage.
+// It implements ObjectStorage, Copier and MultipartStorage. It keeps the SHA-256 of every object but those made of
+// parts, for which S3 has no checksum of the whole either. Conditions are judged when the body has arrived. Bodies are
+// copied in and out, and held in memory whole. The fields must not be changed once it is in use, nor a Memory be copied.
+//
+// Its credentials are random, and live as long as it does: a signed URL works at no other Memory.
 type Memory struct {
-	Bucket string // the first segment of its URLs' paths; empty: "memory"
-	// BaseURL is the origin under which clients reach the Memory, served at the root: scheme and host, no path. Its
-	// URLs are BaseURL/Bucket/key. Empty: signing is an error.
-	BaseURL    string
-	Now        func() time.Time // the clock; nil: time.Now
-	DefaultTTL time.Duration    // of signed URLs; 0: DefaultTTL
+	Bucket     string           // stands in URLs; empty: "masks"
+	BaseURL    string           // the origin that clients see: scheme, host and port, no path
+	AllowHTTP  bool             // let BaseURL be plain http on another host than a loopback one
+	Now        func() time.Time // the server's clock; nil: time.Now
+	DefaultTTL time.Duration    // of signed URLs; 0: the package's DefaultTTL
 	MaxTTL     time.Duration    // of signed URLs; 0: DefaultMaxTTL
 
+	mu      sync.RWMutex // never held while a caller's code runs
+	objects index[memoryObject]
+	uploads map[string]*memoryUpload // by ID
+
+	keys        sync.Once // makes credentials
+	credentials sigv4.Credentials
 	signer      sigv4.Signer
-	makeKeys    sync.Once
-	credentials *sigv4.Credentials // random; a pointer, since fmt prints no more of it than an address
-
-	mu      sync.RWMutex // never held while a caller's reader is read
-	objects map[string]*memoryObject
-	keys    keyIndex
-	uploads map[string]*memoryUpload // by upload ID
-}
-
-// memoryObject is never changed; a write puts another in its place.
-type memoryObject struct {
-	ObjectInfo
-	data []byte
 }
 
 var (
@@ -51,10 +50,16 @@ var (
 	_ MultipartStorage = (*Memory)(nil)
 )
 
-// Format prints bucket and origin for every verb: fmt would print the credentials too.
-func (m *Memory) Format(f fmt.State, _ rune) {
-	fmt.Fprintf(f, "memory bucket %s at %s", m.bucket(), m.BaseURL)
+// memoryObject is kept by value, so that a listing reads one stretch of memory. Its data never changes.
+type memoryObject struct {
+	info ObjectInfo
+	data []byte
 }
+
+// Format prints the bucket for every verb, and neither credentials nor content.
+func (m *Memory) Format(f fmt.State, _ rune) { fmt.Fprintf(f, "Memory(%s)", m.bucket()) }
+
+func (m *Memory) bucket() string { return cmp.Or(m.Bucket, "masks") }
 
 func (m *Memory) now() time.Time {
 	if m.Now != nil {
@@ -63,111 +68,165 @@ func (m *Memory) now() time.Time {
 	return time.Now()
 }
 
-// Put stores all of body, or nothing. It reads body to its end before it judges the conditions, as servers do.
+// Put stores an object. It holds all of body in memory, whatever its length.
 func (m *Memory) Put(ctx context.Context, key string, body io.Reader, opts *PutOptions) (ObjectInfo, error) {
-	info, err := m.put(ctx, key, body, or(opts))
-	return info, opError("Put", key, nil, err)
-}
-
-func (m *Memory) put(ctx context.Context, key string, body io.Reader, o *PutOptions) (ObjectInfo, error) {
-	if err := cmp.Or(ValidKey(key), o.check()); err != nil {
-		return ObjectInfo{}, err
+	o := or(opts)
+	err := cmp.Or(ValidKey(key), o.check())
+	if err == nil && body == nil {
+		err = inputError("body", "is nil", "a reader, if only an empty one")
 	}
-	data, err := readBody(ctx, body, o.Size, o.SHA256)
 	if err != nil {
-		return ObjectInfo{}, err
+		return ObjectInfo{}, opError("Put", key, nil, err)
 	}
-	etag := md5.Sum(data)
-	return m.store(key, &memoryObject{ObjectInfo{
-		ETag: hex.EncodeToString(etag[:]), ContentType: cmp.Or(o.ContentType, typeByName(key)), SHA256: SumSHA256(data),
-	}, data}, o.IfMatch, o.NoOverwrite)
-}
-
-// presize is the most that is allocated for a body before it is there.
-const presize = 16 << 20
-
-// readBody reads all of a body, which must be what size and sum say.
-func readBody(ctx context.Context, body io.Reader, size int64, sum SHA256) ([]byte, error) {
-	var buf bytes.Buffer
-	buf.Grow(int(min(size, presize)) + bytes.MinRead)
-	_, err := buf.ReadFrom(newVerifier(&contextReader{ctx, body}, size, sum))
-	return buf.Bytes(), err
-}
-
-// contextReader is a reader whose reads end with ctx.
-type contextReader struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (r *contextReader) Read(p []byte) (int, error) {
-	if err := r.ctx.Err(); err != nil {
-		return 0, err
+	data, err := io.ReadAll(newVerifier(&contextReader{ctx, body}, o.Size, o.SHA256))
+	if err != nil {
+		return ObjectInfo{}, opError("Put", key, nil, err)
 	}
-	return r.r.Read(p)
+	object := m.newObject(key, cmp.Or(o.ContentType, typeByName(key)), data)
+	info, err := m.write(ctx, object, condition{o.IfMatch, o.NoOverwrite})
+	return info, conditionError("Put", key, err)
 }
 
-// store puts obj in place of what lies at key, if the conditions hold.
-func (m *Memory) store(key string, obj *memoryObject, ifMatch string, noOverwrite bool) (ObjectInfo, error) {
+// newObject makes an object of data, which it keeps.
+func (m *Memory) newObject(key, contentType string, data []byte) *memoryObject {
+	return &memoryObject{ObjectInfo{
+		Key: key, Size: int64(len(data)), ETag: md5Hex(data), LastModified: m.now().UTC().Round(0),
+		ContentType: contentType, SHA256: SumSHA256(data),
+	}, data}
+}
+
+func md5Hex(data []byte) string {
+	sum := md5.Sum(data)
+	return hex.EncodeToString(sum[:])
+}
+
+// condition says what must lie at a key for a write to happen.
+type condition struct {
+	ifMatch     string
+	noOverwrite bool
+}
+
+var (
+	errExists    = errors.New("an object lies at the key")
+	errOtherETag = errors.New("the object has another ETag")
+	errAbsent    = errors.New("no object lies at the key")
+)
+
+func (c condition) judge(old *memoryObject) error {
+	switch {
+	case c.noOverwrite && old != nil:
+		return errExists
+	case c.ifMatch == "":
+		return nil
+	case old == nil:
+		return errAbsent
+	case old.info.ETag != c.ifMatch:
+		return errOtherETag
+	}
+	return nil
+}
+
+// write judges the condition and puts the object in place, in one step. Its errors are the context's and judge's.
+func (m *Memory) write(ctx context.Context, object *memoryObject, c condition) (ObjectInfo, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	old := m.objects[key]
-	switch {
-	case noOverwrite && old != nil:
-		return ObjectInfo{}, &Error{Kind: ErrPreconditionFailed}
-	case ifMatch != "" && old == nil:
-		return ObjectInfo{}, &Error{Kind: ErrPreconditionFailed, Err: ErrNotFound}
-	case ifMatch != "" && ifMatch != old.ETag:
-		return ObjectInfo{}, &Error{Kind: ErrPreconditionFailed}
-	}
-	obj.Key, obj.Size, obj.LastModified = key, int64(len(obj.data)), m.now().UTC()
-	if m.objects == nil {
-		m.objects = make(map[string]*memoryObject)
-	}
-	m.objects[key] = obj
-	m.keys.add(key)
-	return obj.ObjectInfo, nil
+	return m.place(ctx, object, c)
 }
 
-// lookup gives the object at key.
-func (m *Memory) lookup(ctx context.Context, key, ifMatch string) (*memoryObject, error) {
-	if err := cmp.Or(ValidKey(key), ctx.Err()); err != nil {
-		return nil, err
+// place is write for those who hold the lock.
+func (m *Memory) place(ctx context.Context, object *memoryObject, c condition) (ObjectInfo, error) {
+	if err := ctx.Err(); err != nil {
+		return ObjectInfo{}, err
 	}
+	if err := c.judge(m.objects.get(object.info.Key)); err != nil {
+		return ObjectInfo{}, err
+	}
+	m.objects.set(object.info.Key, *object)
+	return object.info, nil
+}
+
+// conditionError gives an error of write its kind.
+func conditionError(op, key string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return opError(op, key, ErrPreconditionFailed, err)
+}
+
+// find gives the object at key, or nil.
+func (m *Memory) find(key string) *memoryObject {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	obj := m.objects[key]
-	switch {
-	case obj == nil:
-		return nil, &Error{Kind: ErrNotFound}
-	case ifMatch != "" && ifMatch != obj.ETag:
-		return nil, &Error{Kind: ErrPreconditionFailed}
+	object := m.objects.get(key)
+	if object == nil {
+		return nil
 	}
-	return obj, nil
+	clone := *object
+	return &clone
 }
 
-// Get opens the object.
+// existing gives the object at key, or an error.
+func (m *Memory) existing(ctx context.Context, key string) (*memoryObject, error) {
+	if err := ValidKey(key); err != nil {
+		return nil, err
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	object := m.find(key)
+	if object == nil {
+		return nil, &Error{Key: key, Kind: ErrNotFound}
+	}
+	return object, nil
+}
+
+// Get opens an object as it is now: what is written later does not change what Body gives.
 func (m *Memory) Get(ctx context.Context, key string, opts *GetOptions) (*Object, error) {
 	o := or(opts)
 	if err := o.check(); err != nil {
 		return nil, opError("Get", key, nil, err)
 	}
-	obj, err := m.lookup(ctx, key, o.IfMatch)
-	if err == nil && o.Offset > 0 && o.Offset >= obj.Size {
-		err = &Error{Kind: ErrInvalidRange, Err: fmt.Errorf("offset %d of an object of %d bytes", o.Offset, obj.Size)}
-	}
-	if err != nil {
+	object, err := m.existing(ctx, key)
+	switch {
+	case err != nil:
 		return nil, opError("Get", key, nil, err)
+	case o.IfMatch != "" && o.IfMatch != object.info.ETag:
+		return nil, opError("Get", key, ErrPreconditionFailed, errOtherETag)
+	case o.Offset > 0 && o.Offset >= object.info.Size:
+		return nil, opError("Get", key, ErrInvalidRange, fmt.Errorf("offset %d of %d bytes", o.Offset, object.info.Size))
 	}
-	data := obj.data[o.Offset:]
+	data := object.data[o.Offset:]
 	if o.Length > 0 {
 		data = data[:min(o.Length, int64(len(data)))]
 	}
-	var body io.Reader = &contextReader{ctx, bytes.NewReader(data)}
-	if !o.SHA256.IsZero() {
-		body = newVerifier(body, obj.Size, o.SHA256)
+	content := &memoryReader{contextReader: contextReader{ctx, bytes.NewReader(data)}}
+	body := &errorBody{content, content, "Get", key}
+	if int64(len(data)) == object.info.Size {
+		sum := o.SHA256
+		if sum.IsZero() {
+			sum = object.info.SHA256
+		}
+		body.Reader = newVerifier(content, object.info.Size, sum)
 	}
-	return &Object{obj.ObjectInfo, &errorBody{body, io.NopCloser(nil), "Get", key}}, nil
+	return &Object{object.info, body}, nil
+}
+
+// memoryReader gives an object's bytes until it is closed. It has no method that could hand out the bytes themselves.
+type memoryReader struct {
+	contextReader
+	closed atomic.Bool
+}
+
+func (r *memoryReader) Read(p []byte) (int, error) {
+	if r.closed.Load() {
+		return 0, fs.ErrClosed
+	}
+	return r.contextReader.Read(p)
+}
+
+func (r *memoryReader) Close() error {
+	r.closed.Store(true)
+	return nil
 }
 
 // errorBody is an object's body whose errors are *Error.
@@ -185,130 +244,136 @@ func (b *errorBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Stat describes the object.
+// contextReader is a reader whose reads fail once ctx has ended.
+type contextReader struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (r *contextReader) Read(p []byte) (int, error) {
+	if err := r.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return r.r.Read(p)
+}
+
+// Stat describes an object.
 func (m *Memory) Stat(ctx context.Context, key string) (ObjectInfo, error) {
-	obj, err := m.lookup(ctx, key, "")
+	object, err := m.existing(ctx, key)
 	if err != nil {
 		return ObjectInfo{}, opError("Stat", key, nil, err)
 	}
-	return obj.ObjectInfo, nil
+	return object.info, nil
 }
 
-// Delete deletes objects.
+// Delete deletes objects: all of them, or where a key is invalid none.
 func (m *Memory) Delete(ctx context.Context, keys ...string) error {
+	var errs []error
 	for _, key := range keys {
 		if err := ValidKey(key); err != nil {
-			return opError("Delete", key, nil, err)
+			errs = append(errs, opError("Delete", key, nil, err))
 		}
 	}
-	if err := ctx.Err(); err != nil {
-		return opError("Delete", "", nil, err)
+	if len(errs) > 0 {
+		return errors.Join(errs...)
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if err := ctx.Err(); err != nil {
+		return opError("Delete", "", nil, err)
+	}
 	for _, key := range keys {
-		delete(m.objects, key)
-		m.keys.remove(key)
+		m.objects.delete(key)
 	}
 	return nil
 }
 
-// Copy copies src to dst.
+// Copy copies an object. The copy of one that was made of parts is in one piece: its ETag is another, and it has a
+// SHA-256. As S3 does, it refuses to copy an object to itself.
 func (m *Memory) Copy(ctx context.Context, src, dst string, opts *CopyOptions) (ObjectInfo, error) {
 	o := or(opts)
-	if err := cmp.Or(ValidKey(dst), checkETag(o.IfMatch)); err != nil {
-		return ObjectInfo{}, opError("Copy", dst, nil, err)
-	}
-	obj, err := m.lookup(ctx, src, o.IfMatch)
-	if err == nil && obj.Size > MaxPutSize {
-		err = &Error{Kind: ErrTooLarge, Err: fmt.Errorf("a copy of %d bytes; 5 GiB is the most", obj.Size)}
+	err := cmp.Or(ValidKey(dst), checkETag(o.IfMatch))
+	if err == nil && src == dst {
+		err = inputError("dst", "is src", "another key")
 	}
 	if err != nil {
-		return ObjectInfo{}, opError("Copy", src, nil, err)
+		return ObjectInfo{}, opError("Copy", dst, nil, err)
 	}
-	etag := md5.Sum(obj.data)
-	info, err := m.store(dst, &memoryObject{ObjectInfo{
-		ETag: hex.EncodeToString(etag[:]), ContentType: obj.ContentType, SHA256: SumSHA256(obj.data),
-	}, obj.data}, "", false)
+	object, err := m.existing(ctx, src)
+	switch {
+	case err != nil:
+		return ObjectInfo{}, opError("Copy", src, nil, err)
+	case o.IfMatch != "" && o.IfMatch != object.info.ETag:
+		return ObjectInfo{}, opError("Copy", src, ErrPreconditionFailed, errOtherETag)
+	case object.info.Size > MaxPutSize:
+		return ObjectInfo{}, opError("Copy", src, ErrTooLarge, fmt.Errorf("%d bytes", object.info.Size))
+	}
+	info, err := m.write(ctx, m.newObject(dst, object.info.ContentType, object.data), condition{})
 	return info, opError("Copy", dst, nil, err)
 }
 
-// listPage is how many entries List gathers under the lock at a time, as S3 does with a request.
-const listPage = 1000
-
-// List yields the objects under prefix. What is put or deleted meanwhile may or may not be among them.
+// List lists a page at a time: what changes while it is ranged over is listed or not, as it lies ahead or behind.
 func (m *Memory) List(ctx context.Context, prefix string, opts *ListOptions) iter.Seq2[ObjectInfo, error] {
 	o := *or(opts)
 	return func(yield func(ObjectInfo, error) bool) {
-		err := cmp.Or(ValidPrefix(prefix), o.check())
-		left, start := o.Limit, max(prefix, o.firstKey(prefix))
-		for more := true; more && err == nil; {
-			if err = ctx.Err(); err != nil {
-				break
+		fail := func(err error) { yield(ObjectInfo{}, opError("List", prefix, nil, err)) }
+		if err := cmp.Or(ValidPrefix(prefix), o.check()); err != nil {
+			fail(err)
+			return
+		}
+		from := max(prefix, o.firstKey(prefix))
+		var buffer [memoryPage]ObjectInfo
+		for left := o.Limit; ; {
+			if err := ctx.Err(); err != nil {
+				fail(err)
+				return
 			}
-			n := listPage
+			size := len(buffer)
 			if o.Limit > 0 {
-				n = min(n, left)
+				size = min(size, left)
 			}
-			var page []ObjectInfo
-			page, start, more = m.page(prefix, start, o.Delimiter, n)
+			page, next := m.page(buffer[:0:size], prefix, o.Delimiter, from)
 			for _, info := range page {
 				if !yield(info, nil) {
 					return
 				}
+				if err := ctx.Err(); err != nil {
+					fail(err)
+					return
+				}
 			}
-			if left -= len(page); o.Limit > 0 && left == 0 {
+			if left -= len(page); next == "" || left == 0 {
 				return
 			}
-		}
-		if err != nil {
-			yield(ObjectInfo{}, opError("List", prefix, nil, err))
+			from = next
 		}
 	}
 }
 
-// firstKey gives the least key that can come after StartAfter.
-func (o *ListOptions) firstKey(prefix string) string {
-	if o.StartAfter == "" {
-		return ""
-	}
-	if dir, ok := commonPrefix(o.StartAfter, prefix, o.Delimiter); ok {
-		return afterAll(dir)
-	}
-	return o.StartAfter + "\x00"
-}
+const memoryPage = 256 // entries: on the stack, and enough for most groups
 
-// commonPrefix gives the common prefix that a listing of prefix rolls key up to, if any.
-func commonPrefix(key, prefix, delimiter string) (string, bool) {
-	rest, ok := strings.CutPrefix(key, prefix)
-	i := strings.IndexByte(rest, '/')
-	if !ok || i < 0 || delimiter == "" {
-		return "", false
-	}
-	return key[:len(prefix)+i+1], true
-}
-
-// afterAll gives the least key that comes after all that begin with dir, which ends in a slash.
-func afterAll(dir string) string { return dir[:len(dir)-1] + string('/'+1) }
-
-// page gives up to n entries from start on, and where the next page starts, if there may be one.
-func (m *Memory) page(prefix, start, delimiter string, n int) (page []ObjectInfo, next string, more bool) {
+// page fills a page with the entries under prefix from a key on, and gives the key that the next page begins with, or
+// "" after the last.
+func (m *Memory) page(page []ObjectInfo, prefix, delimiter, from string) (filled []ObjectInfo, next string) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	for len(page) < n {
-		key, ok := m.keys.from(start)
-		if !ok || !strings.HasPrefix(key, prefix) {
-			return page, "", false
+	end := m.objects.seek(afterAll(prefix))
+	for p := m.objects.seek(from); p.before(end); {
+		it := m.objects.at(p)
+		if len(page) == cap(page) {
+			return page, it.key
 		}
-		if dir, ok := commonPrefix(key, prefix, delimiter); ok {
-			page = append(page, ObjectInfo{Key: dir, IsPrefix: true})
-			start = afterAll(dir)
-			continue
+		if delimiter != "" {
+			if dir, ok := commonPrefix(it.key, prefix, delimiter); ok {
+				page = append(page, ObjectInfo{Key: dir, IsPrefix: true})
+				p = m.objects.seek(afterAll(dir))
+				continue
+			}
 		}
-		info := m.objects[key].ObjectInfo
+		info := it.value.info
 		info.ContentType, info.SHA256 = "", SHA256{}
 		page = append(page, info)
-		start = key + "\x00"
+		p = m.objects.next(p)
 	}
-	return page, start, true
+	return page, ""
 }

@@ -1,253 +1,191 @@
 package maskstore
 
 import (
-	"bytes"
 	"cmp"
 	"context"
-	"crypto/rand"
+	"crypto/md5"
 	"encoding/base64"
 	"encoding/xml"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
-	"net/url"
 	"strings"
-	"time"
 
 	"github.com/pacs-extension/maskstore/internal/sigv4"
 )
 
-const memoryRegion = "us-east-1"
-
-// UploadURL signs a PUT that ServeHTTP answers.
-func (m *Memory) UploadURL(ctx context.Context, key string, opts *UploadURLOptions) (SignedURL, error) {
-	o := or(opts)
-	if err := cmp.Or(ValidKey(key), o.check(), ctx.Err()); err != nil {
-		return SignedURL{}, opError("UploadURL", key, nil, err)
-	}
-	r := &sigv4.Request{Method: http.MethodPut, Header: uploadHeaders(o)}
-	u, err := m.sign(key, r, o.TTL, o.Size)
-	return u, opError("UploadURL", key, nil, err)
+// s3Error is an answer of the server as S3 words it:
+// https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html.
+type s3Error struct {
+	XMLName  xml.Name `xml:"Error"`
+	Code     string
+	Message  string
+	Resource string // the path
+	status   int
 }
 
-// DownloadURL signs a GET that ServeHTTP answers.
-func (m *Memory) DownloadURL(ctx context.Context, key string, opts *DownloadURLOptions) (SignedURL, error) {
-	o := or(opts)
-	if err := cmp.Or(ValidKey(key), o.check(), ctx.Err()); err != nil {
-		return SignedURL{}, opError("DownloadURL", key, nil, err)
-	}
-	r := &sigv4.Request{Method: http.MethodGet, Query: downloadQuery(key, o)}
-	u, err := m.sign(key, r, o.TTL, 0)
-	return u, opError("DownloadURL", key, nil, err)
+func (e *s3Error) Error() string { return e.Code + ": " + e.Message }
+
+func refuse(status int, code, message string) error {
+	return &s3Error{status: status, Code: code, Message: message}
 }
 
-func (m *Memory) bucket() string { return cmp.Or(m.Bucket, "memory") }
+var errMethod = refuse(http.StatusMethodNotAllowed, "MethodNotAllowed", "The specified method is not allowed against this resource.")
 
-// keyPair gives the credentials with which this Memory signs, and no other does.
-func (m *Memory) keyPair() sigv4.Credentials {
-	m.makeKeys.Do(func() { m.credentials = &sigv4.Credentials{AccessKey: rand.Text(), SecretKey: rand.Text()} })
-	return *m.credentials
-}
-
-// sign signs r, which has a method and what is particular to it.
-func (m *Memory) sign(key string, r *sigv4.Request, ttl time.Duration, size int64) (SignedURL, error) {
-	ttl, err := checkTTL(ttl, m.DefaultTTL, m.MaxTTL)
-	if err != nil {
-		return SignedURL{}, err
-	}
-	base, err := m.origin()
-	if err != nil {
-		return SignedURL{}, err
-	}
-	r.Scheme, r.Host, r.Path = base.Scheme, base.Host, "/"+m.bucket()+"/"+key
-	r.Region, r.Time, r.TTL = memoryRegion, m.now(), ttl
-	return presign(&m.signer, m.keyPair(), r, size), nil
-}
-
-// origin gives the scheme and host of BaseURL, which must have no more.
-func (m *Memory) origin() (*url.URL, error) {
-	problem := "is empty"
-	if base, err := url.Parse(m.BaseURL); err != nil {
-		problem = "is no URL"
-	} else if m.BaseURL != "" {
-		origin := url.URL{Scheme: base.Scheme, Host: base.Host}
-		if (base.Scheme == "http" || base.Scheme == "https") && base.Host != "" && strings.EqualFold(strings.TrimSuffix(m.BaseURL, "/"), origin.String()) {
-			return &origin, nil
-		}
-		problem = fmt.Sprintf("%.100q is no origin", redactURL(base.Redacted()))
-	}
-	return nil, inputError("Memory.BaseURL", problem, "the scheme and host under which this Memory is served, such as http://127.0.0.1:9000")
-}
-
-// ServeHTTP answers the Memory's own signed URLs as S3 does, with S3's XML errors, and CORS preflights of any origin. It is
-// mounted at the root of BaseURL.
+// ServeHTTP answers the requests that UploadURL and DownloadURL sign, and those of their method, path and query that carry
+// more headers, as S3 does: PUT, GET and HEAD of an object, with S3's status codes and XML errors. What is not signed it
+// refuses. It answers CORS preflights of every origin, and lets scripts read ETags.
+//
+// It must be served at the root of BaseURL, at the host that BaseURL names: the signature holds both. It keeps a body in
+// memory as it arrives, up to the length that was signed, or MaxPutSize where none was.
 func (m *Memory) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	header := w.Header()
-	header.Set("Access-Control-Allow-Origin", "*")
-	if r.Method == http.MethodOptions && r.Header.Get("Access-Control-Request-Method") != "" {
-		header.Set("Access-Control-Allow-Methods", "GET, HEAD, PUT")
-		header.Set("Access-Control-Allow-Headers", cmp.Or(r.Header.Get("Access-Control-Request-Headers"), "*"))
-		header.Set("Access-Control-Max-Age", "3600")
+	h := w.Header()
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Access-Control-Allow-Origin", "*")
+	h.Set("Access-Control-Expose-Headers", "ETag, Content-Range, x-amz-checksum-sha256")
+	err := m.serve(w, r)
+	if err == nil {
 		return
 	}
-	header.Set("Access-Control-Expose-Headers", "ETag, Content-Length, Content-Range, Accept-Ranges, X-Amz-Checksum-Sha256")
-	header.Set("X-Content-Type-Options", "nosniff")
-	if err := m.serve(w, r); err != nil {
-		writeS3Error(w, r, err)
+	answer := *refuse(http.StatusInternalServerError, "InternalError", "We encountered an internal error.").(*s3Error)
+	var verify *sigv4.VerifyError
+	if errors.As(err, &verify) {
+		answer = s3Error{status: verify.Status, Code: verify.Code, Message: verify.Message}
+	} else if e := (*s3Error)(nil); errors.As(err, &e) {
+		answer = *e
+	}
+	if answer.status == http.StatusMethodNotAllowed {
+		h.Set("Allow", "GET, HEAD, OPTIONS, PUT")
+	}
+	answer.Resource = r.URL.Path
+	h.Set("Content-Type", "application/xml")
+	w.WriteHeader(answer.status)
+	if r.Method != http.MethodHead {
+		io.WriteString(w, xml.Header)
+		xml.NewEncoder(w).Encode(&answer) // an error here is the client's that has gone
 	}
 }
-
-// s3Error is an error as S3 answers it.
-type s3Error struct {
-	status        int
-	code, message string
-}
-
-func (e *s3Error) Error() string { return e.code + ": " + e.message }
 
 func (m *Memory) serve(w http.ResponseWriter, r *http.Request) error {
-	if r.Method == http.MethodPut && r.ContentLength < 0 {
-		return &s3Error{http.StatusLengthRequired, "MissingContentLength", "You must provide the Content-Length HTTP header."}
+	switch r.Method {
+	case http.MethodOptions:
+		return preflight(w, r)
+	case http.MethodPut: // S3 asks for the length before it looks at the signature
+		if r.ContentLength < 0 || r.ContentLength == 0 && r.Header.Get("Content-Length") == "" {
+			return refuse(http.StatusLengthRequired, "MissingContentLength", "You must provide the Content-Length HTTP header.")
+		}
+	case http.MethodGet, http.MethodHead, http.MethodDelete, http.MethodPost:
+	default:
+		return errMethod
 	}
-	err := sigv4.Verify(r, memoryRegion, m.now(), func(accessKey string) (sigv4.Credentials, bool) {
-		pair := m.keyPair()
-		return pair, pair.AccessKey == accessKey
-	})
-	if err != nil {
+	if err := sigv4.Verify(r, memoryRegion, m.now(), m.secretOf); err != nil {
 		return err
 	}
 	bucket, key, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
-	if bucket != m.bucket() {
-		return &s3Error{http.StatusNotFound, "NoSuchBucket", "The specified bucket does not exist."}
-	}
-	switch r.Method {
-	case http.MethodPut:
+	switch {
+	case bucket != m.bucket():
+		return refuse(http.StatusNotFound, "NoSuchBucket", "The specified bucket does not exist.")
+	case ValidKey(key) != nil:
+		return refuse(http.StatusForbidden, "AccessDenied", "Access Denied")
+	case r.Method == http.MethodPut:
 		return m.servePut(w, r, key)
-	case http.MethodGet, http.MethodHead:
+	case r.Method == http.MethodGet || r.Method == http.MethodHead:
 		return m.serveGet(w, r, key)
 	}
-	w.Header().Set("Allow", "GET, HEAD, PUT")
-	return &s3Error{http.StatusMethodNotAllowed, "MethodNotAllowed", "The specified method is not allowed against this resource."}
+	return errMethod
 }
 
-// servePut stores the body, bound by those of the headers that were signed.
-func (m *Memory) servePut(w http.ResponseWriter, r *http.Request, key string) error {
-	if r.ContentLength > MaxPutSize {
-		return &Error{Kind: ErrTooLarge}
-	}
-	o := &PutOptions{
-		ContentType: cmp.Or(r.Header.Get("Content-Type"), "binary/octet-stream"),
-		Size:        r.ContentLength,
-		IfMatch:     strings.Trim(r.Header.Get("If-Match"), `"`),
-	}
-	switch r.Header.Get("If-None-Match") {
+func (m *Memory) secretOf(accessKey string) (sigv4.Credentials, bool) {
+	pair := m.keyPair()
+	return pair, accessKey == pair.AccessKey
+}
+
+// preflight answers what a browser asks before a script's request.
+func preflight(w http.ResponseWriter, r *http.Request) error {
+	method := r.Header.Get("Access-Control-Request-Method")
+	switch method {
+	case http.MethodPut, http.MethodGet, http.MethodHead:
 	case "":
-	case "*":
-		o.NoOverwrite = true
+		return refuse(http.StatusBadRequest, "BadRequest", "Insufficient information. Access-Control-Request-Method request header needed.")
 	default:
-		return &s3Error{http.StatusNotImplemented, "NotImplemented", "If-None-Match takes * alone."}
+		return refuse(http.StatusForbidden, "AccessForbidden", "CORSResponse: This CORS request is not allowed.")
 	}
-	if sum := r.Header.Get("X-Amz-Checksum-Sha256"); sum != "" {
-		n, err := base64.StdEncoding.Decode(make([]byte, base64.StdEncoding.DecodedLen(len(sum))), []byte(sum))
-		if err != nil || n != len(o.SHA256) {
-			return &s3Error{http.StatusBadRequest, "InvalidRequest", "Value for x-amz-checksum-sha256 header is invalid."}
-		}
-		base64.StdEncoding.Decode(o.SHA256[:], []byte(sum))
+	h := w.Header()
+	h.Set("Access-Control-Allow-Methods", "GET, HEAD, PUT")
+	if asked := r.Header.Get("Access-Control-Request-Headers"); asked != "" {
+		h.Set("Access-Control-Allow-Headers", asked)
 	}
-	info, err := m.put(r.Context(), key, r.Body, o)
-	if err != nil {
-		return err
-	}
-	w.Header().Set("ETag", `"`+info.ETag+`"`)
-	w.Header().Set("X-Amz-Checksum-Sha256", info.SHA256.Base64())
+	h.Set("Access-Control-Max-Age", "3600")
+	h.Add("Vary", "Access-Control-Request-Headers")
 	return nil
 }
 
-func (m *Memory) serveGet(w http.ResponseWriter, r *http.Request, key string) error {
-	obj, err := m.lookup(r.Context(), key, "")
+func (m *Memory) servePut(w http.ResponseWriter, r *http.Request, key string) error {
+	c, err := putCondition(r.Header)
 	if err != nil {
 		return err
 	}
-	header, query := w.Header(), r.URL.Query()
-	header.Set("ETag", `"`+obj.ETag+`"`)
-	header.Set("Content-Type", cmp.Or(query.Get("response-content-type"), obj.ContentType))
-	if d := query.Get("response-content-disposition"); d != "" {
-		header.Set("Content-Disposition", d)
+	if r.ContentLength > MaxPutSize {
+		return refuse(http.StatusBadRequest, "EntityTooLarge", "Your proposed upload exceeds the maximum allowed object size.")
 	}
-	if r.Header.Get("X-Amz-Checksum-Mode") != "" && !obj.SHA256.IsZero() {
-		header.Set("X-Amz-Checksum-Sha256", obj.SHA256.Base64())
+	data, err := io.ReadAll(io.LimitReader(r.Body, r.ContentLength))
+	if err != nil || int64(len(data)) < r.ContentLength {
+		return refuse(http.StatusBadRequest, "IncompleteBody", "You did not provide the number of bytes specified by the Content-Length HTTP header.")
 	}
-	http.ServeContent(&xmlErrors{ResponseWriter: w, r: r}, r, "", obj.LastModified, bytes.NewReader(obj.data))
-	return nil
-}
-
-// xmlErrors turns the errors of http.ServeContent into S3's.
-type xmlErrors struct {
-	http.ResponseWriter
-	r      *http.Request
-	failed bool
-}
-
-func (x *xmlErrors) WriteHeader(status int) {
-	x.failed = true
-	switch status {
-	case http.StatusPreconditionFailed:
-		writeS3Error(x.ResponseWriter, x.r, &Error{Kind: ErrPreconditionFailed})
-	case http.StatusRequestedRangeNotSatisfiable:
-		writeS3Error(x.ResponseWriter, x.r, &Error{Kind: ErrInvalidRange})
-	default:
-		x.failed = false
-		x.ResponseWriter.WriteHeader(status)
+	object := m.newObject(key, cmp.Or(r.Header.Get("Content-Type"), "binary/octet-stream"), data) // S3's default
+	if err := checkDigests(r.Header, object); err != nil {
+		return err
 	}
-}
-
-func (x *xmlErrors) Write(p []byte) (int, error) {
-	if x.failed {
-		return len(p), nil
-	}
-	return x.ResponseWriter.Write(p)
-}
-
-// s3ErrorOf gives the answer to an error of the storage.
-func s3ErrorOf(err error) *s3Error {
-	var known *s3Error
-	var verify *sigv4.VerifyError
+	// What has arrived whole is stored, whether or not the client waits for the answer.
+	info, err := m.write(context.WithoutCancel(r.Context()), object, c)
 	switch {
-	case errors.As(err, &known):
-		return known
-	case errors.As(err, &verify):
-		return &s3Error{verify.Status, verify.Code, verify.Message}
-	case errors.Is(err, ErrNotFound):
-		return &s3Error{http.StatusNotFound, "NoSuchKey", "The specified key does not exist."}
-	case errors.Is(err, ErrPreconditionFailed):
-		return &s3Error{http.StatusPreconditionFailed, "PreconditionFailed", "At least one of the pre-conditions you specified did not hold"}
-	case errors.Is(err, ErrInvalidRange):
-		return &s3Error{http.StatusRequestedRangeNotSatisfiable, "InvalidRange", "The requested range is not satisfiable"}
-	case errors.Is(err, ErrTooLarge):
-		return &s3Error{http.StatusBadRequest, "EntityTooLarge", "Your proposed upload exceeds the maximum allowed size"}
-	case errors.Is(err, ErrChecksum):
-		return &s3Error{http.StatusBadRequest, "XAmzContentChecksumMismatch", "The provided checksum does not match what was computed."}
-	case errors.Is(err, ErrInvalidKey), errors.Is(err, ErrInvalidArgument):
-		return &s3Error{http.StatusBadRequest, "InvalidArgument", "Invalid Argument"}
+	case err == errAbsent:
+		return errNoSuchKey
+	case err != nil:
+		return errPrecondition
 	}
-	return &s3Error{http.StatusBadRequest, "IncompleteBody", "You did not provide the number of bytes specified by the Content-Length HTTP header."}
+	w.Header().Set("ETag", quoteETag(info.ETag))
+	if r.Header.Get("x-amz-checksum-sha256") != "" {
+		w.Header().Set("x-amz-checksum-sha256", info.SHA256.Base64())
+	}
+	return nil
 }
 
-func writeS3Error(w http.ResponseWriter, r *http.Request, err error) {
-	e := s3ErrorOf(err)
-	body, _ := xml.Marshal(struct { // strings: it cannot fail
-		XMLName  xml.Name `xml:"Error"`
-		Code     string
-		Message  string
-		Resource string
-	}{Code: e.code, Message: e.message, Resource: r.URL.EscapedPath()})
-	header := w.Header()
-	header.Del("Content-Disposition")
-	header.Del("ETag")
-	header.Set("Content-Type", "application/xml")
-	header.Set("Content-Length", fmt.Sprint(len(body)))
-	w.WriteHeader(e.status)
-	if r.Method != http.MethodHead {
-		w.Write(body)
+func quoteETag(etag string) string { return `"` + etag + `"` }
+
+var (
+	errNoSuchKey    = refuse(http.StatusNotFound, "NoSuchKey", "The specified key does not exist.")
+	errPrecondition = refuse(http.StatusPreconditionFailed, "PreconditionFailed", "At least one of the pre-conditions you specified did not hold.")
+)
+
+// putCondition reads the conditions of a PUT, which for S3 are If-None-Match: * and If-Match with one ETag.
+func putCondition(h http.Header) (condition, error) {
+	none := h.Get("If-None-Match")
+	if none != "" && none != "*" {
+		return condition{}, refuse(http.StatusNotImplemented, "NotImplemented", "A header you provided implies functionality that is not implemented.")
 	}
+	match := h.Get("If-Match")
+	return condition{cmp.Or(strings.Trim(match, `"`), match), none == "*"}, nil // quotes alone match nothing
+}
+
+// checkDigests compares the content with the digests that came with it.
+func checkDigests(h http.Header, object *memoryObject) error {
+	if want := h.Get("x-amz-checksum-sha256"); want != "" {
+		switch sum, err := base64.StdEncoding.DecodeString(want); {
+		case err != nil || len(sum) != len(SHA256{}):
+			return refuse(http.StatusBadRequest, "InvalidRequest", "Value for x-amz-checksum-sha256 header is invalid.")
+		case SHA256(sum) != object.info.SHA256:
+			return refuse(http.StatusBadRequest, "XAmzContentChecksumMismatch", "The provided 'x-amz-checksum' header does not match what was computed.")
+		}
+	}
+	if want := h.Get("Content-MD5"); want != "" {
+		switch sum, err := base64.StdEncoding.DecodeString(want); {
+		case err != nil || len(sum) != md5.Size:
+			return refuse(http.StatusBadRequest, "InvalidDigest", "The Content-MD5 you specified is not valid.")
+		case fmt.Sprintf("%x", sum) != object.info.ETag:
+			return refuse(http.StatusBadRequest, "BadDigest", "The Content-MD5 you specified did not match what we received.")
+		}
+	}
+	return nil
 }

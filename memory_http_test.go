@@ -1,310 +1,407 @@
 package maskstore
 
 import (
+	"bytes"
+	"context"
+	"crypto/md5"
+	"encoding/base64"
 	"encoding/xml"
 	"errors"
+	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
-	"testing/iotest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/pacs-extension/maskstore/internal/sigv4"
 )
 
-const (
-	memoryKey  = "mask/a/g/0001_liver.png"
-	memoryBody = "the content"
-	memoryURL  = "http://memory.test"
-)
-
-// s3Answer is what a test of ServeHTTP looks at: the error's code, or else the body.
-type s3Answer struct {
-	Status int
-	Code   string
+// served gives a Memory that is served, and a client of the server.
+func served(t *testing.T) (*Memory, *http.Client) {
+	m := new(Memory)
+	server := httptest.NewServer(m)
+	t.Cleanup(server.Close)
+	m.BaseURL = server.URL
+	return m, server.Client()
 }
 
-// exchange lets m answer a request as a server would hand it over.
-func exchange(t *testing.T, m *Memory, r *http.Request) (s3Answer, *http.Response) {
+// send gives the answer with its body read.
+func send(t *testing.T, client *http.Client, r *http.Request) (*http.Response, string) {
 	t.Helper()
-	w := httptest.NewRecorder()
-	m.ServeHTTP(w, r)
-	resp := w.Result()
-	if resp.StatusCode < 400 {
-		return s3Answer{resp.StatusCode, w.Body.String()}, resp
+	answer, err := client.Do(r)
+	if err != nil {
+		t.Fatal(err)
 	}
-	var doc struct {
-		XMLName                 xml.Name `xml:"Error"`
-		Code, Message, Resource string
+	defer answer.Body.Close()
+	body, err := io.ReadAll(answer.Body)
+	if err != nil {
+		t.Fatal(err)
 	}
-	if r.Method == http.MethodHead {
-		return s3Answer{resp.StatusCode, w.Body.String()}, resp
-	}
-	if err := xml.Unmarshal(w.Body.Bytes(), &doc); err != nil || doc.Message == "" || doc.Resource != r.URL.EscapedPath() ||
-		resp.Header.Get("Content-Type") != "application/xml" {
-		t.Errorf("%d answers %v %s: %v", resp.StatusCode, resp.Header, w.Body, err)
-	}
-	return s3Answer{resp.StatusCode, doc.Code}, resp
+	return answer, string(body)
 }
 
-// request makes a signed request as it arrives at a server.
-func signedRequest(u SignedURL, body string) *http.Request {
-	r := httptest.NewRequest(u.Method, u.URL, strings.NewReader(body))
-	for name := range u.Header {
-		r.Header.Set(name, u.Header.Get(name))
+// signedRequest makes what a signed URL is for.
+func signedRequest(t *testing.T, signed SignedURL, err error, body string) *http.Request {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := signed.Request(t.Context(), strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
 	}
 	return r
 }
 
-func setQuery(r *http.Request, name, value string) {
-	q := r.URL.Query()
-	if q.Del(name); value != "" {
+// errorCode gives the code of an XML error.
+func errorCode(t *testing.T, body string) string {
+	t.Helper()
+	var e struct {
+		XMLName                 xml.Name `xml:"Error"`
+		Code, Message, Resource string
+	}
+	if err := xml.Unmarshal([]byte(body), &e); err != nil || e.Message == "" || e.Resource == "" {
+		t.Errorf("error body %q: %v", body, err)
+	}
+	return e.Code
+}
+
+func TestMemoryServesItsURLs(t *testing.T) {
+	m, client := served(t)
+	for _, key := range []string{testKey, "mask/ann/grp/0001_간_a-b.png", "mask/a b/c+d/100%/~!'()*&=;,?#.json"} {
+		content := "content of " + key
+		put, err := m.UploadURL(t.Context(), key, &UploadURLOptions{
+			ContentType: "image/png", Size: int64(len(content)), SHA256: SumSHA256([]byte(content)), NoOverwrite: true,
+		})
+		answer, body := send(t, client, signedRequest(t, put, err, content))
+		info, err := m.Stat(t.Context(), key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if answer.StatusCode != http.StatusOK || body != "" || answer.Header.Get("ETag") != quoteETag(info.ETag) ||
+			answer.Header.Get("x-amz-checksum-sha256") != info.SHA256.Base64() {
+			t.Errorf("PUT of %q: %v %q", key, answer, body)
+		}
+		if info.ContentType != "image/png" || info.Size != int64(len(content)) {
+			t.Errorf("%q is stored as %+v", key, info)
+		}
+
+		get, err := m.DownloadURL(t.Context(), key, &DownloadURLOptions{ContentType: "image/x-test", Filename: "간 1.png"})
+		answer, body = send(t, client, signedRequest(t, get, err, ""))
+		want := http.Header{
+			"Accept-Ranges":       {"bytes"},
+			"Content-Disposition": {"attachment; filename*=utf-8''%EA%B0%84%201.png"},
+			"Content-Length":      {fmt.Sprint(len(content))},
+			"Content-Type":        {"image/x-test"},
+			"Etag":                {quoteETag(info.ETag)},
+			"Last-Modified":       {info.LastModified.Format(http.TimeFormat)},
+
+			"Access-Control-Allow-Origin":   {"*"},
+			"Access-Control-Expose-Headers": {"ETag, Content-Range, x-amz-checksum-sha256"},
+			"X-Content-Type-Options":        {"nosniff"},
+		}
+		answer.Header.Del("Date")
+		if diff := cmp.Diff(want, answer.Header); answer.StatusCode != http.StatusOK || body != content || diff != "" {
+			t.Errorf("GET of %q: %d %q, header (-want +got):\n%s", key, answer.StatusCode, body, diff)
+		}
+	}
+}
+
+// What a signed PUT is refused for, and that it then changes nothing.
+func TestMemoryRefusesUploads(t *testing.T) {
+	const content = "hello"
+	md5Of := func(s string) string { sum := md5.Sum([]byte(s)); return base64.StdEncoding.EncodeToString(sum[:]) }
+	sum := SumSHA256([]byte(content))
+	all := UploadURLOptions{ContentType: "image/png", Size: int64(len(content)), SHA256: sum, NoOverwrite: true, TTL: time.Minute}
+	body := func(r *http.Request, s string) {
+		r.Body, r.ContentLength = io.NopCloser(strings.NewReader(s)), int64(len(s))
+	}
+	query := func(r *http.Request, name, value string) {
+		q := r.URL.Query()
 		q.Set(name, value)
+		r.URL.RawQuery = q.Encode()
 	}
-	r.URL.RawQuery = strings.ReplaceAll(q.Encode(), "+", "%20")
-}
-
-func TestMemoryAnswersPUTAsS3(t *testing.T) {
-	header := func(name, value string) func(*http.Request) {
-		return func(r *http.Request) { r.Header.Set(name, value) }
-	}
-	without := func(name string) func(*http.Request) { return func(r *http.Request) { r.Header.Del(name) } }
-	query := func(name, value string) func(*http.Request) {
-		return func(r *http.Request) { setQuery(r, name, value) }
-	}
-	sum := SumSHA256([]byte(memoryBody))
-	bound := UploadURLOptions{ContentType: "image/png", Size: int64(len(memoryBody)), SHA256: sum}
-	fresh, taken := bound, bound
-	fresh.NoOverwrite = true
-	taken.IfMatch = "d41d8cd98f00b204e9800998ecf8427e"
-	tests := []struct {
-		name string
-		opts UploadURLOptions
-		edit func(*http.Request)
-		want s3Answer
+	for _, test := range []struct {
+		name   string
+		opts   UploadURLOptions
+		old    string // lies at the key before
+		edit   func(r *http.Request)
+		status int
+		code   string
 	}{
-		{"as signed", bound, nil, s3Answer{200, ""}},
-		{"over nothing", fresh, nil, s3Answer{200, ""}},
-		{"over nothing, with another ETag", taken, nil, s3Answer{404, "NoSuchKey"}},
-		{"nothing bound", UploadURLOptions{}, nil, s3Answer{200, ""}},
-		{"another type", bound, header("Content-Type", "text/html"), s3Answer{403, "SignatureDoesNotMatch"}},
-		{"no type", bound, without("Content-Type"), s3Answer{403, "AccessDenied"}},
-		{"another length", bound, func(r *http.Request) { r.ContentLength++ }, s3Answer{403, "SignatureDoesNotMatch"}},
-		{"no length", bound, func(r *http.Request) { r.ContentLength = -1 }, s3Answer{411, "MissingContentLength"}},
-		{"over 5 GiB", UploadURLOptions{}, func(r *http.Request) { r.ContentLength = MaxPutSize + 1 }, s3Answer{400, "EntityTooLarge"}},
-		{"flipped bits", bound, func(r *http.Request) { r.Body = io.NopCloser(strings.NewReader("The content")) }, s3Answer{400, "XAmzContentChecksumMismatch"}},
-		{"another checksum", bound, header("X-Amz-Checksum-Sha256", SumSHA256(nil).Base64()), s3Answer{403, "SignatureDoesNotMatch"}},
-		{"no checksum", bound, without("X-Amz-Checksum-Sha256"), s3Answer{403, "AccessDenied"}},
-		{"checksum not signed", UploadURLOptions{}, header("X-Amz-Checksum-Sha256", sum.Base64()), s3Answer{403, "AccessDenied"}},
-		{"ACL not signed", bound, header("X-Amz-Acl", "public-read"), s3Answer{403, "AccessDenied"}},
-		{"no condition", fresh, without("If-None-Match"), s3Answer{403, "AccessDenied"}},
-		{"another condition", taken, header("If-Match", `"x"`), s3Answer{403, "SignatureDoesNotMatch"}},
-		{"condition that S3 has not", UploadURLOptions{}, header("If-None-Match", `"x"`), s3Answer{501, "NotImplemented"}},
-		{"body that breaks off", bound, func(r *http.Request) { r.Body = io.NopCloser(iotest.ErrReader(io.ErrUnexpectedEOF)) }, s3Answer{400, "IncompleteBody"}},
-		{"another key", bound, func(r *http.Request) { r.URL.Path += "x" }, s3Answer{403, "SignatureDoesNotMatch"}},
-		{"another bucket", bound, func(r *http.Request) { r.URL.Path = "/x" + r.URL.Path }, s3Answer{403, "SignatureDoesNotMatch"}},
-		{"another host", bound, func(r *http.Request) { r.Host = "x.test" }, s3Answer{403, "SignatureDoesNotMatch"}},
-		{"another method", bound, func(r *http.Request) { r.Method = "DELETE" }, s3Answer{403, "SignatureDoesNotMatch"}},
-		{"another expiry", bound, query("X-Amz-Expires", "601"), s3Answer{403, "SignatureDoesNotMatch"}},
-		{"expiry of 0", bound, query("X-Amz-Expires", "0"), s3Answer{400, "AuthorizationQueryParametersError"}},
-		{"expiry over the maximum", bound, query("X-Amz-Expires", "604801"), s3Answer{400, "AuthorizationQueryParametersError"}},
-		{"no expiry", bound, query("X-Amz-Expires", ""), s3Answer{400, "AuthorizationQueryParametersError"}},
-		{"another signature", bound, query("X-Amz-Signature", strings.Repeat("0", 64)), s3Answer{403, "SignatureDoesNotMatch"}},
-		{"no signature", bound, query("X-Amz-Signature", ""), s3Answer{400, "AuthorizationQueryParametersError"}},
-		{"another access key", bound, query("X-Amz-Credential", "x/20250102/us-east-1/s3/aws4_request"), s3Answer{403, "InvalidAccessKeyId"}},
-		{"another region", bound, query("X-Amz-Credential", "x/20250102/us-east-2/s3/aws4_request"), s3Answer{400, "AuthorizationQueryParametersError"}},
-		{"another algorithm", bound, query("X-Amz-Algorithm", "x"), s3Answer{400, "AuthorizationQueryParametersError"}},
-		{"host not signed", bound, query("X-Amz-SignedHeaders", "content-type"), s3Answer{403, "AccessDenied"}},
-		{"session token", bound, query("X-Amz-Security-Token", "x"), s3Answer{400, "InvalidToken"}},
-		{"one parameter more", bound, query("acl", "x"), s3Answer{403, "SignatureDoesNotMatch"}},
-		{"nothing signed", bound, func(r *http.Request) { r.URL.RawQuery = "" }, s3Answer{403, "AccessDenied"}},
-		{"signed in a header", bound, func(r *http.Request) {
-			r.URL.RawQuery = ""
-			r.Header.Set("Authorization", "AWS4-HMAC-SHA256 Credential=x")
-		}, s3Answer{403, "AccessDenied"}},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			m := &Memory{BaseURL: memoryURL, Now: func() time.Time { return time.Date(2025, 1, 2, 3, 4, 5, 0, time.UTC) }}
-			u, err := m.UploadURL(t.Context(), memoryKey, &tt.opts)
-			if err != nil {
-				t.Fatal(err)
+		{"other type", all, "", func(r *http.Request) { r.Header.Set("Content-Type", "text/html") }, 403, "SignatureDoesNotMatch"},
+		{"no type", all, "", func(r *http.Request) { r.Header.Del("Content-Type") }, 403, "AccessDenied"},
+		{"longer", all, "", func(r *http.Request) { body(r, "hello!") }, 403, "SignatureDoesNotMatch"},
+		{"shorter", all, "", func(r *http.Request) { body(r, "hell") }, 403, "SignatureDoesNotMatch"},
+		{"empty", all, "", func(r *http.Request) { body(r, ""); r.Body = http.NoBody }, 403, "SignatureDoesNotMatch"},
+		{"no length", all, "", func(r *http.Request) { r.ContentLength = -1 }, 411, "MissingContentLength"},
+		{"no length, none bound", UploadURLOptions{}, "", func(r *http.Request) { r.ContentLength = -1 }, 411, "MissingContentLength"},
+		{"other content", all, "", func(r *http.Request) { body(r, "jello") }, 400, "XAmzContentChecksumMismatch"},
+		{"other checksum", all, "", func(r *http.Request) { r.Header.Set("X-Amz-Checksum-Sha256", SHA256{1}.Base64()) }, 403, "SignatureDoesNotMatch"},
+		{"no checksum", all, "", func(r *http.Request) { r.Header.Del("X-Amz-Checksum-Sha256") }, 403, "AccessDenied"},
+		{"unsigned checksum", UploadURLOptions{}, "", func(r *http.Request) { r.Header.Set("X-Amz-Checksum-Sha256", sum.Base64()) }, 403, "AccessDenied"},
+		{"unsigned metadata", all, "", func(r *http.Request) { r.Header.Set("X-Amz-Meta-A", "b") }, 403, "AccessDenied"},
+		{"MD5 of another content", all, "", func(r *http.Request) { r.Header.Set("Content-MD5", md5Of("jello")) }, 400, "BadDigest"},
+		{"bad MD5", all, "", func(r *http.Request) { r.Header.Set("Content-MD5", "5d4140") }, 400, "InvalidDigest"},
+		{"no condition", all, "", func(r *http.Request) { r.Header.Del("If-None-Match") }, 403, "AccessDenied"},
+		{"other condition", all, "", func(r *http.Request) { r.Header.Set("If-None-Match", `"a"`) }, 403, "SignatureDoesNotMatch"},
+		{"exists", all, "old", nil, 412, "PreconditionFailed"},
+		{"other ETag", UploadURLOptions{IfMatch: "0"}, "old", nil, 412, "PreconditionFailed"},
+		{"ETag of nothing", UploadURLOptions{IfMatch: "0"}, "", nil, 404, "NoSuchKey"},
+		{"unsigned If-Match", UploadURLOptions{}, "old", func(r *http.Request) { r.Header.Set("If-Match", `"0"`) }, 412, "PreconditionFailed"},
+		{"empty If-Match", UploadURLOptions{}, "old", func(r *http.Request) { r.Header.Set("If-Match", `""`) }, 412, "PreconditionFailed"},
+		{"unsigned If-None-Match", UploadURLOptions{}, "old", func(r *http.Request) { r.Header.Set("If-None-Match", "*") }, 412, "PreconditionFailed"},
+		{"If-None-Match of an ETag", UploadURLOptions{}, "old", func(r *http.Request) { r.Header.Set("If-None-Match", `"0"`) }, 501, "NotImplemented"},
+		{"GET", all, "old", func(r *http.Request) { r.Method = http.MethodGet }, 403, "SignatureDoesNotMatch"},
+		{"HEAD", UploadURLOptions{}, "old", func(r *http.Request) { r.Method = http.MethodHead }, 403, ""},
+		{"POST", UploadURLOptions{}, "old", func(r *http.Request) { r.Method = http.MethodPost }, 403, "SignatureDoesNotMatch"},
+		{"DELETE", UploadURLOptions{}, "old", func(r *http.Request) { r.Method = http.MethodDelete }, 403, "SignatureDoesNotMatch"},
+		{"PATCH", UploadURLOptions{}, "old", func(r *http.Request) { r.Method = http.MethodPatch }, 405, "MethodNotAllowed"},
+		{"other key", all, "", func(r *http.Request) { r.URL.Path += "x" }, 403, "SignatureDoesNotMatch"},
+		{"other bucket", all, "", func(r *http.Request) { r.URL.Path = "/x" + r.URL.Path }, 403, "SignatureDoesNotMatch"},
+		{"bucket alone", all, "", func(r *http.Request) { r.URL.Path = "/masks" }, 403, "SignatureDoesNotMatch"},
+		{"other host", all, "", func(r *http.Request) { r.Host = "example.org" }, 403, "SignatureDoesNotMatch"},
+		{"longer life", all, "", func(r *http.Request) { query(r, "X-Amz-Expires", "600") }, 403, "SignatureDoesNotMatch"},
+		{"over a week", all, "", func(r *http.Request) { query(r, "X-Amz-Expires", "604801") }, 400, "AuthorizationQueryParametersError"},
+		{"other signature", all, "", func(r *http.Request) { query(r, "X-Amz-Signature", strings.Repeat("0", 64)) }, 403, "SignatureDoesNotMatch"},
+		{"fewer signed headers", all, "", func(r *http.Request) { query(r, "X-Amz-SignedHeaders", "host") }, 403, "AccessDenied"},
+		{"added query", all, "", func(r *http.Request) { r.URL.RawQuery += "&uploads=" }, 403, "SignatureDoesNotMatch"},
+		{"other key pair", all, "", func(r *http.Request) {
+			query(r, "X-Amz-Credential", "X"+r.URL.Query().Get("X-Amz-Credential"))
+		}, 403, "InvalidAccessKeyId"},
+		{"no signature", all, "", func(r *http.Request) { r.URL.RawQuery = "" }, 403, "AccessDenied"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			m, client := served(t)
+			want := ObjectInfo{}
+			if test.old != "" {
+				want = mustPut(t, m, testKey, test.old)
 			}
-			r := signedRequest(u, memoryBody)
-			if tt.edit != nil {
-				tt.edit(r)
+			signed, err := m.UploadURL(t.Context(), testKey, &test.opts)
+			r := signedRequest(t, signed, err, content)
+			if test.edit != nil {
+				test.edit(r)
 			}
-			got, resp := exchange(t, m, r)
-			if diff := cmp.Diff(tt.want, got); diff != "" {
-				t.Error(diff)
+			answer, body := send(t, client, r)
+			if answer.StatusCode != test.status || answer.Header.Get("X-Content-Type-Options") != "nosniff" {
+				t.Errorf("answer %d %v %s; want %d", answer.StatusCode, answer.Header, body, test.status)
 			}
-			info, err := m.Stat(t.Context(), memoryKey)
-			switch {
-			case tt.want.Status != 200 && !errors.Is(err, ErrNotFound):
-				t.Errorf("something was stored: %+v, %v", info, err)
-			case tt.want.Status == 200 && (resp.Header.Get("ETag") != `"`+info.ETag+`"` || resp.Header.Get("X-Amz-Checksum-Sha256") != sum.Base64() || info.SHA256 != sum):
-				t.Errorf("answers %v for %+v", resp.Header, info)
+			if test.code == "" && body != "" || test.code != "" && errorCode(t, body) != test.code {
+				t.Errorf("answer %d %s; want %q", answer.StatusCode, body, test.code)
+			}
+			pair := m.keyPair()
+			if strings.Contains(body, pair.SecretKey) || strings.Contains(body, r.URL.Query().Get("X-Amz-Signature")) && r.URL.RawQuery != "" {
+				t.Errorf("the answer leaks: %s", body)
+			}
+			now, err := m.Stat(t.Context(), testKey)
+			if now != want || (test.old == "") != errors.Is(err, ErrNotFound) {
+				t.Errorf("then %+v, %v; want %+v", now, err, want)
 			}
 		})
 	}
 }
 
-func TestMemoryAnswersGETAsS3(t *testing.T) {
-	m := &Memory{BaseURL: memoryURL}
-	info, err := m.Put(t.Context(), memoryKey, strings.NewReader(memoryBody), nil)
+// A URL that is bound to what lies at the key works once.
+func TestMemoryReplay(t *testing.T) {
+	m, client := served(t)
+	put := func(opts UploadURLOptions) func(content string) int {
+		signed, err := m.UploadURL(t.Context(), testKey, &opts)
+		return func(content string) int {
+			answer, _ := send(t, client, signedRequest(t, signed, err, content))
+			return answer.StatusCode
+		}
+	}
+	first := put(UploadURLOptions{NoOverwrite: true})
+	if got := [...]int{first("a"), first("b")}; got != [...]int{200, 412} {
+		t.Errorf("NoOverwrite twice: %v", got)
+	}
+	info, err := m.Stat(t.Context(), testKey)
 	if err != nil {
 		t.Fatal(err)
 	}
-	with := func(name, value string) func(*http.Request) {
-		return func(r *http.Request) { r.Header.Set(name, value) }
+	second := put(UploadURLOptions{IfMatch: info.ETag})
+	if got := [...]int{second("b"), second("c"), first("d")}; got != [...]int{200, 412, 412} {
+		t.Errorf("IfMatch twice, then the older URL: %v", got)
 	}
-	tests := []struct {
-		name, key string
-		edit      func(*http.Request)
-		want      s3Answer
+	if got := mustGet(t, m, testKey, nil); got != "b" {
+		t.Errorf("content = %q", got)
+	}
+}
+
+func TestMemoryExpires(t *testing.T) {
+	m, client := served(t)
+	now := time.Date(2026, 3, 1, 12, 0, 0, 9e8, time.UTC)
+	m.Now = func() time.Time { return now }
+	m.DefaultTTL, m.MaxTTL = 90*time.Second, 2*time.Minute
+	signed, err := m.UploadURL(t.Context(), testKey, nil)
+	if want := time.Date(2026, 3, 1, 12, 1, 30, 0, time.UTC); !signed.Expires.Equal(want) {
+		t.Errorf("Expires = %v, want %v", signed.Expires, want)
+	}
+	now = signed.Expires.Add(-1)
+	if answer, body := send(t, client, signedRequest(t, signed, err, "a")); answer.StatusCode != http.StatusOK {
+		t.Errorf("just before: %d %s", answer.StatusCode, body)
+	}
+	now = signed.Expires
+	answer, body := send(t, client, signedRequest(t, signed, err, "b"))
+	if answer.StatusCode != http.StatusForbidden || errorCode(t, body) != "AccessDenied" || !strings.Contains(body, "Request has expired") {
+		t.Errorf("then: %d %s", answer.StatusCode, body)
+	}
+}
+
+// What can only be signed from within.
+func TestMemoryRefusesSigned(t *testing.T) {
+	m, client := served(t)
+	mustPut(t, m, testKey, "old")
+	for _, test := range []struct {
+		name, method, bucket, key string
+		status                    int
+		code                      string
 	}{
-		{"whole", memoryKey, nil, s3Answer{200, memoryBody}},
-		{"part", memoryKey, with("Range", "bytes=4-6"), s3Answer{206, "con"}},
-		{"last bytes", memoryKey, with("Range", "bytes=-3"), s3Answer{206, "ent"}},
-		{"past the end", memoryKey, with("Range", "bytes=11-"), s3Answer{416, "InvalidRange"}},
-		{"pinned", memoryKey, with("If-Match", `"`+info.ETag+`"`), s3Answer{200, memoryBody}},
-		{"pinned to another", memoryKey, with("If-Match", `"x"`), s3Answer{412, "PreconditionFailed"}},
-		{"cached", memoryKey, with("If-None-Match", `"`+info.ETag+`"`), s3Answer{304, ""}},
-		{"missing", memoryKey + "x", nil, s3Answer{404, "NoSuchKey"}},
-		{"another method", memoryKey, func(r *http.Request) { r.Method = "PUT" }, s3Answer{403, "SignatureDoesNotMatch"}},
-		{"HEAD", memoryKey, func(r *http.Request) { r.Method = "HEAD" }, s3Answer{403, ""}},
-		{"another type", memoryKey, func(r *http.Request) { setQuery(r, "response-content-type", "text/html") }, s3Answer{403, "SignatureDoesNotMatch"}},
-		{"shown", memoryKey, func(r *http.Request) { setQuery(r, "response-content-disposition", "inline") }, s3Answer{403, "SignatureDoesNotMatch"}},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			u, err := m.DownloadURL(t.Context(), tt.key, nil)
-			if err != nil {
-				t.Fatal(err)
+		{"missing object", http.MethodGet, "masks", "mask/none", 404, "NoSuchKey"},
+		{"missing object, HEAD", http.MethodHead, "masks", "mask/none", 404, ""},
+		{"missing bucket", http.MethodGet, "others", testKey, 404, "NoSuchBucket"},
+		{"outside mask/", http.MethodPut, "masks", "x", 403, "AccessDenied"},
+		{"DELETE", http.MethodDelete, "masks", testKey, 405, "MethodNotAllowed"},
+		{"POST", http.MethodPost, "masks", testKey, 405, "MethodNotAllowed"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			m.Bucket = test.bucket
+			signed, err := m.sign(t.Context(), test.key, 0, 0, &sigv4.Request{Method: test.method})
+			m.Bucket = ""
+			answer, body := send(t, client, signedRequest(t, signed, err, "a"))
+			if answer.StatusCode != test.status || test.code != "" && errorCode(t, body) != test.code || test.code == "" && body != "" {
+				t.Errorf("answer %d %s; want %d %s", answer.StatusCode, body, test.status, test.code)
 			}
-			r := signedRequest(u, "")
-			if tt.edit != nil {
-				tt.edit(r)
-			}
-			got, resp := exchange(t, m, r)
-			if diff := cmp.Diff(tt.want, got); diff != "" {
-				t.Error(diff)
-			}
-			h, found, served := resp.Header, resp.StatusCode < 400, resp.StatusCode < 300
-			if found != (h.Get("Content-Disposition") != "") || served && h.Get("Content-Type") != "image/png" || h.Get("X-Content-Type-Options") != "nosniff" {
-				t.Errorf("headers are %v", h)
+			if test.status == 405 && answer.Header.Get("Allow") == "" {
+				t.Error("no Allow")
 			}
 		})
 	}
 }
 
-func TestMemoryURLsExpireByItsClock(t *testing.T) {
-	now := time.Date(2025, 1, 2, 3, 4, 5, 999, time.UTC)
-	m := &Memory{BaseURL: memoryURL, Now: func() time.Time { return now }, DefaultTTL: time.Minute, MaxTTL: 2 * time.Minute}
-	u, err := m.UploadURL(t.Context(), memoryKey, nil)
+// A client that goes away in the middle of its body, or whose body never comes, leaves what lay there.
+func TestMemoryIncompleteBody(t *testing.T) {
+	m, _ := served(t)
+	mustPut(t, m, testKey, "old")
+	signed, err := m.UploadURL(t.Context(), testKey, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	signedAt := now
-	if want := time.Date(2025, 1, 2, 3, 5, 5, 0, time.UTC); !u.Expires.Equal(want) {
-		t.Errorf("expires at %v, want %v", u.Expires, want)
-	}
-	for _, tt := range []struct {
-		at   time.Time
-		want s3Answer
-	}{
-		{signedAt, s3Answer{200, ""}},
-		{u.Expires.Add(-1), s3Answer{200, ""}},
-		{u.Expires, s3Answer{403, "AccessDenied"}},
-		{signedAt.Add(-14 * time.Minute), s3Answer{200, ""}}, // clocks differ
-		{signedAt.Add(-16 * time.Minute), s3Answer{403, "AccessDenied"}},
-	} {
-		now = tt.at
-		if got, _ := exchange(t, m, signedRequest(u, memoryBody)); got != tt.want {
-			t.Errorf("at %v: got %v, want %v", tt.at, got, tt.want)
-		}
-	}
-	info, err := m.Stat(t.Context(), memoryKey)
-	if err != nil || !info.LastModified.Equal(signedAt.Add(-14*time.Minute)) {
-		t.Errorf("last modified at %v, %v", info.LastModified, err)
-	}
-	_, err = m.UploadURL(t.Context(), memoryKey, &UploadURLOptions{TTL: 3 * time.Minute})
-	wantInputError(t, err, ErrInvalidArgument, "TTL")
-}
-
-func TestMemoryOfAnotherOrigin(t *testing.T) {
-	for _, base := range []string{"", "memory.test", "http://", "ftp://memory.test", "http://memory.test/path", "http://memory.test/path/", ":", "//memory.test", "http://memory.test?q", "http://memory.test#f", "http://user:pass@memory.test"} {
-		m := &Memory{BaseURL: base}
-		_, err := m.UploadURL(t.Context(), memoryKey, nil)
-		wantInputError(t, err, ErrInvalidArgument, "Memory.BaseURL")
-		_, err = m.DownloadURL(t.Context(), memoryKey, nil)
-		wantInputError(t, err, ErrInvalidArgument, "Memory.BaseURL")
-		if err != nil && strings.Contains(err.Error(), "pass@") {
-			t.Errorf("the error holds a password: %v", err)
-		}
-	}
-	for base, want := range map[string]string{
-		"http://memory.test":       "http://memory.test/memory/" + memoryKey,
-		"http://memory.test/":      "http://memory.test/memory/" + memoryKey,
-		"https://memory.test:8443": "https://memory.test:8443/memory/" + memoryKey,
-		"http://[::1]:9000":        "http://[::1]:9000/memory/" + memoryKey,
-	} {
-		u, err := (&Memory{BaseURL: base}).DownloadURL(t.Context(), memoryKey, nil)
-		if got, _, _ := strings.Cut(u.URL, "?"); got != want || err != nil {
-			t.Errorf("%s: got %s, %v", base, got, err)
-		}
-	}
-}
-
-func TestMemoriesHaveKeysOfTheirOwn(t *testing.T) {
-	one, two := &Memory{BaseURL: memoryURL}, &Memory{BaseURL: memoryURL}
-	u, err := one.UploadURL(t.Context(), memoryKey, nil)
+	u, err := url.Parse(signed.URL)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, _ := exchange(t, two, signedRequest(u, memoryBody)); got != (s3Answer{403, "InvalidAccessKeyId"}) {
-		t.Errorf("another Memory answers %v", got)
-	}
-	one.Bucket = "other"
-	if got, _ := exchange(t, one, signedRequest(u, memoryBody)); got != (s3Answer{404, "NoSuchBucket"}) {
-		t.Errorf("the Memory of another bucket answers %v", got)
-	}
-}
-
-func TestMemoryAnswersPreflights(t *testing.T) {
-	m := &Memory{BaseURL: memoryURL}
-	r := httptest.NewRequest(http.MethodOptions, memoryURL+"/memory/"+memoryKey, nil)
-	r.Header.Set("Origin", "https://viewer.test")
-	if got, _ := exchange(t, m, r); got != (s3Answer{403, "AccessDenied"}) {
-		t.Errorf("OPTIONS that is no preflight: got %v", got)
-	}
-	r.Header.Set("Access-Control-Request-Method", "PUT")
-	r.Header.Set("Access-Control-Request-Headers", "content-type,if-none-match,x-amz-checksum-sha256")
-	got, resp := exchange(t, m, r)
-	want := http.Header{
-		"Access-Control-Allow-Origin":  {"*"},
-		"Access-Control-Allow-Methods": {"GET, HEAD, PUT"},
-		"Access-Control-Allow-Headers": {"content-type,if-none-match,x-amz-checksum-sha256"},
-		"Access-Control-Max-Age":       {"3600"},
-	}
-	if diff := cmp.Diff(want, resp.Header); diff != "" || got != (s3Answer{200, ""}) {
-		t.Errorf("got %v\n%s", got, diff)
-	}
-
-	// A viewer must be able to read the ETag of its PUT, and errors as well.
-	u, err := m.UploadURL(t.Context(), memoryKey, nil)
+	conn, err := net.Dial("tcp", u.Host)
 	if err != nil {
 		t.Fatal(err)
 	}
-	refused := u
-	refused.URL = memoryURL + "/memory/" + url.PathEscape(memoryKey)
-	for _, u := range []SignedURL{u, refused} {
-		_, resp := exchange(t, m, signedRequest(u, memoryBody))
-		if h := resp.Header; h.Get("Access-Control-Allow-Origin") != "*" || !strings.Contains(h.Get("Access-Control-Expose-Headers"), "ETag") {
-			t.Errorf("%d has headers %v", resp.StatusCode, h)
+	defer conn.Close()
+	fmt.Fprintf(conn, "PUT %s HTTP/1.1\r\nHost: %s\r\nContent-Length: 1000000000000\r\n\r\n", u.RequestURI(), u.Host)
+	if got := make([]byte, 12); !readFull(conn, got) || string(got) != "HTTP/1.1 400" {
+		t.Errorf("a terabyte announced: %q", got)
+	}
+	conn.Close()
+
+	conn, err = net.Dial("tcp", u.Host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	fmt.Fprintf(conn, "PUT %s HTTP/1.1\r\nHost: %s\r\nContent-Length: 1000000000\r\n\r\nnew", u.RequestURI(), u.Host)
+	conn.(*net.TCPConn).CloseWrite()
+	answer, err := io.ReadAll(conn)
+	if err != nil || !bytes.Contains(answer, []byte("IncompleteBody")) {
+		t.Errorf("a part of a gigabyte: %q, %v", answer, err)
+	}
+	if got := mustGet(t, m, testKey, nil); got != "old" {
+		t.Errorf("content = %q", got)
+	}
+}
+
+func readFull(r io.Reader, p []byte) bool {
+	_, err := io.ReadFull(r, p)
+	return err == nil
+}
+
+func TestMemoryPreflight(t *testing.T) {
+	m, client := served(t)
+	for _, test := range []struct {
+		method string
+		status int
+	}{{"PUT", 200}, {"GET", 200}, {"HEAD", 200}, {"DELETE", 403}, {"", 400}} {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodOptions, m.BaseURL+"/masks/"+testKey, nil)
+		if err != nil {
+			t.Fatal(err)
 		}
+		r.Header.Set("Origin", "https://viewer.example")
+		r.Header.Set("Access-Control-Request-Headers", "content-type,if-none-match,x-amz-checksum-sha256")
+		if test.method != "" {
+			r.Header.Set("Access-Control-Request-Method", test.method)
+		}
+		answer, _ := send(t, client, r)
+		h := answer.Header
+		if answer.StatusCode != test.status || h.Get("Access-Control-Allow-Origin") != "*" {
+			t.Errorf("%s: %d %v", test.method, answer.StatusCode, h)
+		}
+		if test.status == 200 && (!strings.Contains(h.Get("Access-Control-Allow-Methods"), test.method) ||
+			h.Get("Access-Control-Allow-Headers") != r.Header.Get("Access-Control-Request-Headers")) {
+			t.Errorf("%s: %v", test.method, h)
+		}
+	}
+}
+
+func TestMemorySigningNeeds(t *testing.T) {
+	bad := func(field string, m *Memory) func(*testing.T) {
+		return func(t *testing.T) {
+			_, err := m.UploadURL(t.Context(), testKey, nil)
+			_, err2 := m.DownloadURL(t.Context(), testKey, nil)
+			for _, err := range []error{err, err2} {
+				var e *InputError
+				if !errors.Is(err, ErrInvalidArgument) || !errors.As(err, &e) || e.Field != field {
+					t.Errorf("err = %v, want one of %s", err, field)
+				}
+			}
+		}
+	}
+	t.Run("no origin", bad("BaseURL", &Memory{}))
+	for _, base := range []string{"localhost:80", "ftp://localhost", "http://example.org", "http://10.0.0.1", "https://", "https://:80",
+		"https://a/b", "https://a?b", "https://a#b", "https://u:p@a", "https://a b", "http://127.0.0.1.example.org"} {
+		t.Run(base, bad("BaseURL", &Memory{BaseURL: base}))
+	}
+	for _, base := range []string{"https://example.org", "https://example.org/", "http://LOCALHOST:80", "http://[::1]:9", "http://127.0.0.2", "http://m.localhost"} {
+		if _, err := (&Memory{BaseURL: base}).UploadURL(t.Context(), testKey, nil); err != nil {
+			t.Errorf("%s: %v", base, err)
+		}
+	}
+	t.Run("bucket", bad("Bucket", &Memory{BaseURL: "https://a", Bucket: "a/b"}))
+	t.Run("default TTL", bad("DefaultTTL", &Memory{BaseURL: "https://a", DefaultTTL: -1}))
+	for name, ttl := range map[string]time.Duration{"negative": -1, "short": 500 * time.Millisecond, "long": time.Hour + 1} {
+		m := &Memory{BaseURL: "https://a"}
+		if _, err := m.UploadURL(t.Context(), testKey, &UploadURLOptions{TTL: ttl}); !errors.Is(err, ErrInvalidArgument) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestMemoryKeepsItsSecret(t *testing.T) {
+	m := &Memory{BaseURL: "https://a"}
+	secret := m.keyPair().SecretKey
+	if other := new(Memory).keyPair(); other.SecretKey == secret || len(secret) < 20 {
+		t.Errorf("%q and %q are no random secrets", secret, other.SecretKey)
+	}
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x"} {
+		if got := fmt.Sprintf(verb, m); got != "Memory(masks)" {
+			t.Errorf("%s prints %s", verb, got)
+		}
+	}
+	signed, err := m.UploadURL(context.Background(), testKey, nil)
+	if err != nil || strings.Contains(signed.URL, secret) {
+		t.Errorf("%v, %v", signed, err)
 	}
 }

@@ -5,20 +5,21 @@ import (
 	"context"
 	"crypto/md5"
 	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"iter"
 	"maps"
 	"slices"
 	"strings"
+	"time"
 )
 
-// memoryUpload is an open multipart upload.
+// memoryUpload is an open upload. Its parts are replaced, never changed.
 type memoryUpload struct {
-	MultipartUpload
-	contentType string
-	parts       map[int]*memoryPart
+	key, contentType string
+	initiated        time.Time
+	parts            map[int]memoryPart
 }
 
 type memoryPart struct {
@@ -26,191 +27,207 @@ type memoryPart struct {
 	data []byte
 }
 
-var errNoSuchUpload = &Error{Kind: ErrNotFound, Err: errors.New("there is no such upload of the key")}
+var errNoUpload = errors.New("no such upload")
 
-// upload gives an open upload. It must be called under the lock.
+// upload gives the open upload, or an error. The lock must be held.
 func (m *Memory) upload(key, uploadID string) (*memoryUpload, error) {
-	if up := m.uploads[uploadID]; up != nil && up.Key == key {
-		return up, nil
+	if u := m.uploads[uploadID]; u != nil && u.key == key {
+		return u, nil
 	}
-	return nil, errNoSuchUpload
+	return nil, &Error{Key: key, Kind: ErrNotFound, Err: errNoUpload}
 }
 
 // CreateMultipartUpload begins an upload.
-func (m *Memory) CreateMultipartUpload(ctx context.Context, key string, opts *PutOptions) (string, error) {
-	const op = "CreateMultipartUpload"
+func (m *Memory) CreateMultipartUpload(ctx context.Context, key string, opts *PutOptions) (uploadID string, err error) {
 	o := or(opts)
 	if err := cmp.Or(ValidKey(key), o.check(), ctx.Err()); err != nil {
-		return "", opError(op, key, nil, err)
+		return "", opError("CreateMultipartUpload", key, nil, err)
 	}
-	up := &memoryUpload{MultipartUpload{key, rand.Text(), m.now().UTC()}, cmp.Or(o.ContentType, typeByName(key)), map[int]*memoryPart{}}
+	u := &memoryUpload{key, cmp.Or(o.ContentType, typeByName(key)), m.now().UTC().Round(0), map[int]memoryPart{}}
+	uploadID = rand.Text()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.uploads == nil {
-		m.uploads = make(map[string]*memoryUpload)
+		m.uploads = map[string]*memoryUpload{}
 	}
-	m.uploads[up.UploadID] = up
-	return up.UploadID, nil
+	m.uploads[uploadID] = u
+	return uploadID, nil
 }
 
-// UploadPart stores one part.
+// UploadPart stores a part.
 func (m *Memory) UploadPart(ctx context.Context, key, uploadID string, partNumber int, body Body) (Part, error) {
-	const op = "UploadPart"
-	if err := checkPart(key, partNumber, &body); err != nil {
-		return Part{}, opError(op, key, nil, err)
-	}
-	data, err := readAll(ctx, body)
-	if err != nil {
-		return Part{}, opError(op, key, nil, err)
-	}
-	etag := md5.Sum(data)
-	part := &memoryPart{Part{partNumber, int64(len(data)), hex.EncodeToString(etag[:]), SumSHA256(data)}, data}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	up, err := m.upload(key, uploadID)
-	if err != nil {
-		return Part{}, opError(op, key, nil, err)
-	}
-	up.parts[partNumber] = part
-	return part.Part, nil
+	part, err := m.uploadPart(ctx, key, uploadID, partNumber, body)
+	return part, opError("UploadPart", key, nil, err)
 }
 
-func readAll(ctx context.Context, body Body) ([]byte, error) {
+func (m *Memory) uploadPart(ctx context.Context, key, uploadID string, partNumber int, body Body) (Part, error) {
+	if err := cmp.Or(checkPart(key, partNumber, &body), ctx.Err()); err != nil {
+		return Part{}, err
+	}
 	r, err := body.Open()
 	if err != nil {
-		return nil, err
+		return Part{}, err
 	}
 	defer r.Close()
-	return readBody(ctx, r, body.Size, body.SHA256)
+	limited := io.LimitReader(&contextReader{ctx, r}, body.Size+1)
+	data, err := io.ReadAll(newVerifier(limited, body.Size, body.SHA256))
+	if err == nil && int64(len(data)) != body.Size {
+		err = &Error{Kind: ErrChecksum, Err: errors.New("the content is not empty, as its size says")}
+	}
+	if err != nil {
+		return Part{}, err
+	}
+	part := Part{PartNumber: partNumber, Size: int64(len(data)), ETag: md5Hex(data), SHA256: SumSHA256(data)}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	u, err := m.upload(key, uploadID)
+	if err := cmp.Or(ctx.Err(), err); err != nil {
+		return Part{}, err
+	}
+	u.parts[partNumber] = memoryPart{part, data}
+	return part, nil
 }
 
 func checkPart(key string, partNumber int, body *Body) error {
-	if partNumber < 1 || partNumber > MaxPartNumber {
-		return inputError("partNumber", fmt.Sprintf("is %d", partNumber), fmt.Sprintf("1 to %d", MaxPartNumber))
-	}
 	if body.Size > MaxPartSize {
 		return inputError("Body.Size", fmt.Sprintf("is %d", body.Size), "at most 5 GiB")
 	}
-	return cmp.Or(ValidKey(key), body.check())
+	return cmp.Or(ValidKey(key), checkPartNumber("partNumber", partNumber), body.check())
 }
 
-// ListParts yields the parts that are stored.
+func checkPartNumber(field string, n int) error {
+	if n < 1 || n > MaxPartNumber {
+		return inputError(field, fmt.Sprintf("is %d", n), fmt.Sprintf("1 to %d", MaxPartNumber))
+	}
+	return nil
+}
+
+// ListParts lists the parts that were stored when it is ranged over.
 func (m *Memory) ListParts(ctx context.Context, key, uploadID string) iter.Seq2[Part, error] {
 	return func(yield func(Part, error) bool) {
-		parts, err := m.listParts(ctx, key, uploadID)
+		u, err := m.openUpload(ctx, key, uploadID)
 		if err != nil {
 			yield(Part{}, opError("ListParts", key, nil, err))
 			return
 		}
-		for _, part := range parts {
-			if !yield(part.Part, nil) {
+		for _, n := range slices.Sorted(maps.Keys(u.parts)) {
+			if !yield(u.parts[n].Part, nil) {
 				return
 			}
 		}
 	}
 }
 
-func (m *Memory) listParts(ctx context.Context, key, uploadID string) ([]*memoryPart, error) {
+// openUpload gives a copy of an open upload.
+func (m *Memory) openUpload(ctx context.Context, key, uploadID string) (memoryUpload, error) {
 	if err := cmp.Or(ValidKey(key), ctx.Err()); err != nil {
-		return nil, err
+		return memoryUpload{}, err
 	}
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	up, err := m.upload(key, uploadID)
+	u, err := m.upload(key, uploadID)
 	if err != nil {
-		return nil, err
+		return memoryUpload{}, err
 	}
-	byNumber := func(a, b *memoryPart) int { return cmp.Compare(a.PartNumber, b.PartNumber) }
-	return slices.SortedFunc(maps.Values(up.parts), byNumber), nil
+	clone := *u
+	clone.parts = maps.Clone(u.parts)
+	return clone, nil
 }
 
-// CompleteMultipartUpload makes the object of the parts given. As with S3, its ETag is no MD5 of the content and it has no
-// SHA-256 of the whole.
+// CompleteMultipartUpload makes the object. As S3 does, it gives the object an ETag that is no MD5 of the whole, and no
+// SHA-256.
 func (m *Memory) CompleteMultipartUpload(ctx context.Context, key, uploadID string, parts []Part, opts *PutOptions) (ObjectInfo, error) {
 	info, err := m.completeUpload(ctx, key, uploadID, parts, or(opts))
-	return info, opError("CompleteMultipartUpload", key, nil, err)
+	return info, conditionError("CompleteMultipartUpload", key, err)
 }
 
 func (m *Memory) completeUpload(ctx context.Context, key, uploadID string, parts []Part, o *PutOptions) (ObjectInfo, error) {
-	if err := cmp.Or(ValidKey(key), o.check(), checkParts(parts), ctx.Err()); err != nil {
+	if err := cmp.Or(o.check(), checkParts(parts)); err != nil {
 		return ObjectInfo{}, err
 	}
-	obj, err := m.assemble(key, uploadID, parts)
+	u, err := m.openUpload(ctx, key, uploadID)
 	if err != nil {
 		return ObjectInfo{}, err
 	}
-	info, err := m.store(key, obj, o.IfMatch, o.NoOverwrite)
+	object, err := u.join(parts, m)
+	if err != nil {
+		return ObjectInfo{}, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if _, err := m.upload(key, uploadID); err != nil {
+		return ObjectInfo{}, err
+	}
+	info, err := m.place(ctx, object, condition{o.IfMatch, o.NoOverwrite})
 	if err == nil {
-		m.mu.Lock()
-		defer m.mu.Unlock()
 		delete(m.uploads, uploadID)
 	}
 	return info, err
 }
 
-// checkParts refuses parts that are none, or not in order.
 func checkParts(parts []Part) error {
 	if len(parts) == 0 {
-		return inputError("parts", "are none", "at least one")
+		return inputError("parts", "is empty", "at least one part")
 	}
-	for i, part := range parts {
-		if i > 0 && part.PartNumber <= parts[i-1].PartNumber {
-			return inputError(fmt.Sprintf("parts[%d].PartNumber", i), fmt.Sprintf("%d comes after %d", part.PartNumber, parts[i-1].PartNumber), "the parts in order")
+	for i, p := range parts {
+		field := fmt.Sprintf("parts[%d].PartNumber", i)
+		if err := checkPartNumber(field, p.PartNumber); err != nil {
+			return err
+		}
+		if i > 0 && p.PartNumber <= parts[i-1].PartNumber {
+			return inputError(field, fmt.Sprintf("is %d, after %d", p.PartNumber, parts[i-1].PartNumber), "the parts in order")
 		}
 	}
 	return nil
 }
 
-// assemble gives the object that the parts make.
-func (m *Memory) assemble(key, uploadID string, parts []Part) (*memoryObject, error) {
-	m.mu.RLock()
-	defer m.mu.RUnlock()
-	up, err := m.upload(key, uploadID)
-	if err != nil {
-		return nil, err
-	}
-	var data, sums []byte
-	for i, part := range parts {
-		stored := up.parts[part.PartNumber]
+// join makes the object of the parts given, of which each but the last must have MinPartSize.
+func (u *memoryUpload) join(parts []Part, m *Memory) (*memoryObject, error) {
+	var content, sums []byte
+	for i, p := range parts {
+		stored, ok := u.parts[p.PartNumber]
+		field := fmt.Sprintf("parts[%d]", i)
 		switch {
-		case stored == nil || stored.ETag != part.ETag:
-			return nil, inputError(fmt.Sprintf("parts[%d]", i), "is not the one stored", "its number and ETag as UploadPart gave them")
+		case !ok:
+			return nil, inputError(field, fmt.Sprintf("was not uploaded: number %d", p.PartNumber), "parts as UploadPart gave them")
+		case stored.ETag != p.ETag:
+			return nil, inputError(field+".ETag", fmt.Sprintf("%q is not that of part %d", p.ETag, p.PartNumber), "parts as UploadPart gave them")
 		case i < len(parts)-1 && stored.Size < MinPartSize:
-			return nil, inputError(fmt.Sprintf("parts[%d]", i), fmt.Sprintf("has %d bytes", stored.Size), "at least 5 MiB in all but the last")
+			return nil, inputError(field, fmt.Sprintf("has %d bytes", stored.Size), "5 MiB or more in all parts but the last")
 		}
+		content = append(content, stored.data...)
 		sum := md5.Sum(stored.data)
-		data, sums = append(data, stored.data...), append(sums, sum[:]...)
+		sums = append(sums, sum[:]...)
 	}
-	etag := md5.Sum(sums)
-	return &memoryObject{ObjectInfo{
-		ETag: fmt.Sprintf("%x-%d", etag, len(parts)), ContentType: up.contentType,
-	}, data}, nil
+	object := m.newObject(u.key, u.contentType, content)
+	object.info.ETag = fmt.Sprintf("%s-%d", md5Hex(sums), len(parts))
+	object.info.SHA256 = SHA256{}
+	return object, nil
 }
 
-// AbortMultipartUpload ends an upload and deletes its parts.
+// AbortMultipartUpload ends an upload.
 func (m *Memory) AbortMultipartUpload(ctx context.Context, key, uploadID string) error {
-	const op = "AbortMultipartUpload"
 	if err := cmp.Or(ValidKey(key), ctx.Err()); err != nil {
-		return opError(op, key, nil, err)
+		return opError("AbortMultipartUpload", key, nil, err)
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if _, err := m.upload(key, uploadID); err != nil {
-		return opError(op, key, nil, err)
+		return opError("AbortMultipartUpload", key, nil, err)
 	}
 	delete(m.uploads, uploadID)
 	return nil
 }
 
-// ListMultipartUploads yields the open uploads of keys that begin with prefix, by key and upload ID.
+// ListMultipartUploads lists the uploads that were open when it is ranged over, by key, the older first.
 func (m *Memory) ListMultipartUploads(ctx context.Context, prefix string) iter.Seq2[MultipartUpload, error] {
 	return func(yield func(MultipartUpload, error) bool) {
 		if err := cmp.Or(ValidPrefix(prefix), ctx.Err()); err != nil {
 			yield(MultipartUpload{}, opError("ListMultipartUploads", prefix, nil, err))
 			return
 		}
-		for _, up := range m.openUploads(prefix) {
-			if !yield(up, nil) {
+		for _, u := range m.openUploads(prefix) {
+			if !yield(u, nil) {
 				return
 			}
 		}
@@ -221,13 +238,13 @@ func (m *Memory) openUploads(prefix string) []MultipartUpload {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	var open []MultipartUpload
-	for _, up := range m.uploads {
-		if strings.HasPrefix(up.Key, prefix) {
-			open = append(open, up.MultipartUpload)
+	for id, u := range m.uploads {
+		if strings.HasPrefix(u.key, prefix) {
+			open = append(open, MultipartUpload{u.key, id, u.initiated})
 		}
 	}
 	slices.SortFunc(open, func(a, b MultipartUpload) int {
-		return cmp.Or(strings.Compare(a.Key, b.Key), strings.Compare(a.UploadID, b.UploadID))
+		return cmp.Or(strings.Compare(a.Key, b.Key), a.Initiated.Compare(b.Initiated), strings.Compare(a.UploadID, b.UploadID))
 	})
 	return open
 }
