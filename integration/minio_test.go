@@ -49,6 +49,7 @@ func (u unwrapper) Unwrap() maskstore.ObjectStorage { return u.ObjectStorage }
 
 // conformance runs both suites over a storage on the server.
 func conformance(t *testing.T, server *miniotest.Server, newStorage func(t *testing.T) maskstore.ObjectStorage) {
+	t.Parallel() // most of it waits for the server
 	opts := &maskstoretest.Options{Client: server.Client}
 	t.Run("Storage", func(t *testing.T) { maskstoretest.Test(t, newStorage, opts) })
 	t.Run("Groups", func(t *testing.T) { maskstoretest.TestGroups(t, newStorage, opts) })
@@ -68,15 +69,16 @@ func TestMinIOWrapped(t *testing.T) {
 	conformance(t, plain, func(t *testing.T) maskstore.ObjectStorage { return unwrapper{newMinIO(t, plain, nil)} })
 }
 
-// TestS3 runs the S3 storage against MinIO, as a server that is compatible with it.
+// TestS3 runs the S3 storage, which MinIO differs from in its defaults alone, against a server that is compatible with it.
 func TestS3(t *testing.T) {
-	conformance(t, secure, func(t *testing.T) maskstore.ObjectStorage {
+	t.Parallel()
+	maskstoretest.Test(t, func(t *testing.T) maskstore.ObjectStorage {
 		s, err := maskstore.NewS3(t.Context(), newBucket(t, secure))
 		if err != nil {
 			t.Fatal(err)
 		}
 		return s
-	})
+	}, &maskstoretest.Options{Client: secure.Client})
 }
 
 // TestServerRefusals holds what a storage that is set up wrongly gets.
