@@ -8,10 +8,14 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/mount"
 	"github.com/moby/moby/client"
 	"github.com/testcontainers/testcontainers-go"
 	"github.com/testcontainers/testcontainers-go/wait"
@@ -23,9 +27,9 @@ const (
 	pingTimeout = 5 * time.Second
 	pullTimeout = 2 * time.Minute
 	apiPort     = "9000/tcp"
-	// label marks the containers of this package, with the time of their start.
+	// label marks the containers of this package: with the time of their start and the process that started them.
 	label = "maskstore.miniotest"
-	// staleAfter is when a container whose test was killed is removed by the next one.
+	// staleAfter is when a container of another machine's process is removed, which may have been killed.
 	staleAfter = 2 * time.Hour
 )
 
@@ -108,18 +112,36 @@ func pull(ctx context.Context, api *client.Client, image string) error {
 	return pulled.Wait(ctx)
 }
 
-// removeStale removes containers that tests left which were killed.
+// labels mark a container as this process's.
+func labels() map[string]string {
+	host, _ := os.Hostname() // unknown: then only its age tells
+	return map[string]string{
+		label: time.Now().Format(time.RFC3339), label + ".host": host, label + ".pid": strconv.Itoa(os.Getpid()),
+	}
+}
+
+// isStale reports whether the process that started a container is gone.
+func isStale(labels map[string]string) bool {
+	host, _ := os.Hostname()
+	if pid, err := strconv.Atoi(labels[label+".pid"]); err == nil && host != "" && host == labels[label+".host"] {
+		return syscall.Kill(pid, 0) == syscall.ESRCH
+	}
+	begun, err := time.Parse(time.RFC3339, labels[label])
+	return err == nil && time.Since(begun) > staleAfter
+}
+
+// removeStale removes containers that tests left which were killed, by go test's timeout for one.
 func removeStale(ctx context.Context, api *client.Client) error {
 	list, err := api.ContainerList(ctx, client.ContainerListOptions{All: true, Filters: make(client.Filters).Add("label", label)})
 	if err != nil {
 		return err
 	}
 	for _, c := range list.Items {
-		begun, err := time.Parse(time.RFC3339, c.Labels[label])
-		if err == nil && time.Since(begun) > staleAfter {
-			if _, err := api.ContainerRemove(ctx, c.ID, client.ContainerRemoveOptions{Force: true, RemoveVolumes: true}); err != nil {
-				say("%v", err)
-			}
+		if !isStale(c.Labels) {
+			continue
+		}
+		if _, err := api.ContainerRemove(ctx, c.ID, client.ContainerRemoveOptions{Force: true, RemoveVolumes: true}); err != nil {
+			say("%v", err)
 		}
 	}
 	return nil
@@ -136,8 +158,12 @@ func (s *Server) startDocker(ctx context.Context, setup *setup) error {
 		Env:          setup.env,
 		ExposedPorts: []string{apiPort},
 		Cmd:          []string{"server", "/data"},
-		Labels:       map[string]string{label: time.Now().Format(time.RFC3339)},
-		WaitingFor:   wait.ForListeningPort(apiPort).SkipInternalCheck(),
+		Labels:       labels(),
+		HostConfigModifier: func(c *container.HostConfig) {
+			// A volume, which goes with the container: its own file system can be many times as slow.
+			c.Mounts = append(c.Mounts, mount.Mount{Type: mount.TypeVolume, Target: "/data"})
+		},
+		WaitingFor: wait.ForListeningPort(apiPort).SkipInternalCheck(),
 	}
 	if setup.cert != nil {
 		req.Cmd = append(req.Cmd, "--certs-dir", "/certs")
@@ -154,17 +180,12 @@ func (s *Server) startDocker(ctx context.Context, setup *setup) error {
 		image = "an image of the binary"
 	}
 	say("Docker with %s", image)
-	container, err := testcontainers.GenericContainer(ctx, testcontainers.GenericContainerRequest{ContainerRequest: req, Started: true})
-	if container != nil {
-		s.stop = func() error { return testcontainers.TerminateContainer(container) }
-	}
+	started, err := testcontainers.GenericContainer(ctx, testcontainers.GenericContainerRequest{ContainerRequest: req, Started: true})
+	s.stop = func() error { return testcontainers.TerminateContainer(started) }
 	if err != nil {
-		if container != nil {
-			err = errors.Join(err, s.stop())
-		}
-		return err
+		return errors.Join(err, s.stop())
 	}
-	address, err := container.PortEndpoint(ctx, apiPort, setup.scheme())
+	address, err := started.PortEndpoint(ctx, apiPort, setup.scheme())
 	s.Endpoint = strings.Replace(address, "//localhost:", "//127.0.0.1:", 1)
 	return err
 }
