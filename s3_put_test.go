@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -245,6 +246,29 @@ func TestS3Put(t *testing.T) {
 					}
 				}
 			})
+		}
+	}
+}
+
+// Over TLS the SDK would send its checksums in a trailer, which many servers refuse.
+func TestS3PutOverTLS(t *testing.T) {
+	b := newBucket(nil)
+	server := httptest.NewTLSServer(b)
+	defer server.Close()
+	o := testOptions()
+	o.Endpoint, o.HTTPClient = server.URL, server.Client()
+	s, err := NewS3(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, body := range [][]byte{smallBody, largeBody} {
+		if _, err := s.Put(t.Context(), testKey, bytes.NewReader(body), nil); err != nil || !bytes.Equal(b.objects[testKey].data, body) {
+			t.Errorf("stored %d bytes, %v", len(b.objects[testKey].data), err)
+		}
+	}
+	for i, h := range b.headers {
+		if strings.Contains(h.Get("Content-Encoding"), "aws-chunked") || h.Get("X-Amz-Trailer") != "" {
+			t.Errorf("%s carries a trailer: %v", b.requests[i], h)
 		}
 	}
 }

@@ -51,7 +51,7 @@ func (s *S3) once(ctx context.Context, q *request, u SignedURL) (*http.Response,
 		if err != nil {
 			return nil, &failure{err: &Error{Err: err}}
 		}
-		body = content
+		body = &source{r: content, c: content}
 	}
 	req, err := u.Request(ctx, body)
 	if err != nil {
@@ -61,6 +61,7 @@ func (s *S3) once(ctx context.Context, q *request, u SignedURL) (*http.Response,
 		req.Header[name] = values
 	}
 	resp, err := s.http.Do(req)
+	body.Close() // the transport may still be reading
 	if err != nil {
 		return nil, noAnswer(u, err)
 	}
