@@ -70,6 +70,14 @@ func (s *S3) CreateMultipartUpload(ctx context.Context, key string, opts *PutOpt
 	return *out.UploadId, nil
 }
 
+// checkUploadID refuses the empty ID, without which a request means another: that of a part would put an object.
+func checkUploadID(id string) error {
+	if id == "" {
+		return inputError("uploadID", "is empty", "the ID that CreateMultipartUpload gave")
+	}
+	return nil
+}
+
 // UploadPart stores one part.
 func (s *S3) UploadPart(ctx context.Context, key, uploadID string, partNumber int, body Body) (Part, error) {
 	part, err := s.uploadPart(ctx, key, uploadID, partNumber, body)
@@ -77,7 +85,7 @@ func (s *S3) UploadPart(ctx context.Context, key, uploadID string, partNumber in
 }
 
 func (s *S3) uploadPart(ctx context.Context, key, uploadID string, partNumber int, body Body) (Part, error) {
-	if err := cmp.Or(checkPart(key, partNumber, &body), ctx.Err()); err != nil {
+	if err := cmp.Or(checkPart(key, partNumber, &body), checkUploadID(uploadID), ctx.Err()); err != nil {
 		return Part{}, err
 	}
 	if body.SHA256.IsZero() {
@@ -104,19 +112,20 @@ func (s *S3) uploadPart(ctx context.Context, key, uploadID string, partNumber in
 func (s *S3) ListParts(ctx context.Context, key, uploadID string) iter.Seq2[Part, error] {
 	const op = "ListParts"
 	return func(yield func(Part, error) bool) {
-		if err := ValidKey(key); err != nil {
+		if err := cmp.Or(ValidKey(key), checkUploadID(uploadID)); err != nil {
 			yield(Part{}, opError(op, key, nil, err))
 			return
 		}
-		pages := s3.NewListPartsPaginator(s.sdk, &s3.ListPartsInput{Bucket: &s.bucket, Key: &key, UploadId: &uploadID})
-		for pages.HasMorePages() {
-			page, err := pages.NextPage(ctx)
-			if err == nil && aws.ToString(page.UploadId) != uploadID {
-				yield(Part{}, opError(op, key, nil, errNoListing))
-				return
-			}
+		in := &s3.ListPartsInput{Bucket: &s.bucket, Key: &key, UploadId: &uploadID}
+		for more := true; more; {
+			page, err := s.sdk.ListParts(ctx, in)
 			if err != nil {
 				yield(Part{}, opError(op, key, nil, s.sdkError(ctx, err)))
+				return
+			}
+			more = aws.ToBool(page.IsTruncated)
+			if aws.ToString(page.UploadId) != uploadID || more && aws.ToString(page.NextPartNumberMarker) == aws.ToString(in.PartNumberMarker) {
+				yield(Part{}, opError(op, key, nil, errNoListing))
 				return
 			}
 			for _, p := range page.Parts {
@@ -125,6 +134,7 @@ func (s *S3) ListParts(ctx context.Context, key, uploadID string) iter.Seq2[Part
 					return
 				}
 			}
+			in.PartNumberMarker = page.NextPartNumberMarker
 		}
 	}
 }
@@ -136,7 +146,7 @@ func (s *S3) CompleteMultipartUpload(ctx context.Context, key, uploadID string, 
 }
 
 func (s *S3) complete(ctx context.Context, key, uploadID string, parts []Part, o *PutOptions) (ObjectInfo, error) {
-	if err := cmp.Or(ValidKey(key), o.check(), checkParts(parts), ctx.Err()); err != nil {
+	if err := cmp.Or(ValidKey(key), o.check(), checkUploadID(uploadID), checkParts(parts), ctx.Err()); err != nil {
 		return ObjectInfo{}, err
 	}
 	completed := make([]types.CompletedPart, len(parts))
@@ -168,7 +178,7 @@ func (s *S3) complete(ctx context.Context, key, uploadID string, parts []Part, o
 
 // AbortMultipartUpload ends an upload and deletes its parts.
 func (s *S3) AbortMultipartUpload(ctx context.Context, key, uploadID string) error {
-	err := cmp.Or(ValidKey(key), ctx.Err())
+	err := cmp.Or(ValidKey(key), checkUploadID(uploadID), ctx.Err())
 	if err == nil {
 		_, err = s.sdk.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{Bucket: &s.bucket, Key: &key, UploadId: &uploadID})
 		err = s.sdkError(ctx, err)
@@ -184,15 +194,17 @@ func (s *S3) ListMultipartUploads(ctx context.Context, prefix string) iter.Seq2[
 			yield(MultipartUpload{}, opError(op, prefix, nil, err))
 			return
 		}
-		pages := s3.NewListMultipartUploadsPaginator(s.sdk, &s3.ListMultipartUploadsInput{Bucket: &s.bucket, Prefix: &prefix})
-		for pages.HasMorePages() {
-			page, err := pages.NextPage(ctx)
-			if err == nil && aws.ToString(page.Bucket) != s.bucket {
-				yield(MultipartUpload{}, opError(op, prefix, nil, errNoListing))
-				return
-			}
+		in := &s3.ListMultipartUploadsInput{Bucket: &s.bucket, Prefix: &prefix}
+		for more := true; more; {
+			page, err := s.sdk.ListMultipartUploads(ctx, in)
 			if err != nil {
 				yield(MultipartUpload{}, opError(op, prefix, nil, s.sdkError(ctx, err)))
+				return
+			}
+			more = aws.ToBool(page.IsTruncated)
+			again := aws.ToString(page.NextKeyMarker) == aws.ToString(in.KeyMarker) && aws.ToString(page.NextUploadIdMarker) == aws.ToString(in.UploadIdMarker)
+			if aws.ToString(page.Bucket) != s.bucket || more && again {
+				yield(MultipartUpload{}, opError(op, prefix, nil, errNoListing))
 				return
 			}
 			for _, u := range page.Uploads {
@@ -200,6 +212,7 @@ func (s *S3) ListMultipartUploads(ctx context.Context, prefix string) iter.Seq2[
 					return
 				}
 			}
+			in.KeyMarker, in.UploadIdMarker = page.NextKeyMarker, page.NextUploadIdMarker
 		}
 	}
 }

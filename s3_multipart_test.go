@@ -1,0 +1,151 @@
+package maskstore
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestS3MultipartUpload(t *testing.T) {
+	inBubble(t, "whole", func(t *testing.T) {
+		b := newBucket(nil)
+		s := testS3(t, b)
+		id, err := s.CreateMultipartUpload(t.Context(), testKey, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		first := make([]byte, MinPartSize)
+		one, err := s.UploadPart(t.Context(), testKey, id, 1, BytesBody(first))
+		if err != nil || one.PartNumber != 1 || one.Size != MinPartSize || one.SHA256 != SumSHA256(first) {
+			t.Fatalf("part is %+v, %v", one, err)
+		}
+		two, err := s.UploadPart(t.Context(), testKey, id, 2, BytesBody([]byte("end")))
+		if err != nil {
+			t.Fatal(err)
+		}
+		info, err := s.CompleteMultipartUpload(t.Context(), testKey, id, []Part{one, two}, &PutOptions{NoOverwrite: true})
+		if err != nil || info.Size != MinPartSize+3 || !bytes.Equal(b.objects[testKey].data, append(first, "end"...)) || !strings.HasSuffix(info.ETag, "-2") {
+			t.Errorf("got %+v, %v", info, err)
+		}
+		if err := s.AbortMultipartUpload(t.Context(), testKey, id); !errors.Is(err, ErrNotFound) {
+			t.Errorf("aborting what is complete: %v", err)
+		}
+	})
+	inBubble(t, "a failed condition leaves it open", func(t *testing.T) {
+		b := newBucket(nil)
+		s := testS3(t, b)
+		id, err := s.CreateMultipartUpload(t.Context(), testKey, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		part, err := s.UploadPart(t.Context(), testKey, id, 1, BytesBody([]byte("x")))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = s.CompleteMultipartUpload(t.Context(), testKey, id, []Part{part}, &PutOptions{IfMatch: "gone"})
+		if !errors.Is(err, ErrPreconditionFailed) || len(b.uploads) != 1 {
+			t.Errorf("error is %v; %d uploads", err, len(b.uploads))
+		}
+		if _, err := s.CompleteMultipartUpload(t.Context(), testKey, id, []Part{part}, nil); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestS3MultipartInput(t *testing.T) {
+	server := &scripted{answers: []answer{stored}}
+	s := testS3(t, server)
+	ctx := t.Context()
+	part := Part{PartNumber: 1, ETag: "e"}
+	uploadPart := func(key, id string, n int) error {
+		_, err := s.UploadPart(ctx, key, id, n, BytesBody([]byte("x")))
+		return err
+	}
+	complete := func(id string, parts ...Part) error {
+		_, err := s.CompleteMultipartUpload(ctx, testKey, id, parts, nil)
+		return err
+	}
+	var listErr error
+	for _, listErr = range s.ListParts(ctx, testKey, "") {
+	}
+	for name, err := range map[string]error{
+		"part 0": uploadPart(testKey, "id", 0), "part 10001": uploadPart(testKey, "id", MaxPartNumber+1), "no ID": uploadPart(testKey, "", 1),
+		"key": uploadPart("other/x", "id", 1), "no parts": complete("id"), "disorder": complete("id", part, part),
+		"completing without an ID": complete("", part), "aborting without an ID": s.AbortMultipartUpload(ctx, testKey, ""), "listing without an ID": listErr,
+	} {
+		if !errors.Is(err, ErrInvalidArgument) && !errors.Is(err, ErrInvalidKey) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if len(server.bodies) > 0 {
+		t.Errorf("%d requests", len(server.bodies))
+	}
+}
+
+// Both listings go through all pages, and end where a server leads in circles.
+func TestS3MultipartListings(t *testing.T) {
+	const parts, uploads = "<ListPartsResult><Bucket>bucket</Bucket><Key>" + testKey + "</Key><UploadId>id</UploadId>%s<IsTruncated>%v</IsTruncated><NextPartNumberMarker>%s</NextPartNumberMarker></ListPartsResult>",
+		"<ListMultipartUploadsResult><Bucket>bucket</Bucket><Prefix>mask/</Prefix>%s<IsTruncated>%v</IsTruncated><NextKeyMarker>%s</NextKeyMarker></ListMultipartUploadsResult>"
+	var queries []url.Values
+	answers := func(format string, pages ...string) http.Handler {
+		queries = nil
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			queries = append(queries, r.URL.Query())
+			n := len(queries)
+			next := ""
+			if n < len(pages) {
+				next = fmt.Sprint(n)
+			}
+			fmt.Fprintf(w, format, pages[min(n, len(pages))-1], next != "", next)
+		})
+	}
+	sum := SumSHA256([]byte("x"))
+	inBubble(t, "parts", func(t *testing.T) {
+		var got []Part
+		page := func(n int) string {
+			return fmt.Sprintf("<Part><PartNumber>%d</PartNumber><Size>1</Size><ETag>\"e\"</ETag><ChecksumSHA256>%s</ChecksumSHA256></Part>", n, sum.Base64())
+		}
+		for part, err := range testS3(t, answers(parts, page(1), page(2))).ListParts(t.Context(), testKey, "id") {
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, part)
+		}
+		if want := []Part{{1, 1, "e", sum}, {2, 1, "e", sum}}; !slices.Equal(got, want) || len(queries) != 2 || queries[1].Get("part-number-marker") != "1" {
+			t.Errorf("got %+v by %v", got, queries)
+		}
+	})
+	inBubble(t, "uploads", func(t *testing.T) {
+		var got []string
+		for u, err := range testS3(t, answers(uploads, "<Upload><Key>mask/a+b</Key><UploadId>1</UploadId></Upload>", "<Upload><Key>mask/c</Key><UploadId>2</UploadId></Upload>")).ListMultipartUploads(t.Context(), "mask/") {
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, u.Key+" "+u.UploadID)
+		}
+		if !slices.Equal(got, []string{"mask/a+b 1", "mask/c 2"}) || len(queries) != 2 || queries[1].Get("key-marker") != "1" {
+			t.Errorf("got %q by %v", got, queries)
+		}
+	})
+	for name, page := range map[string]string{"parts in circles": parts, "uploads in circles": uploads} {
+		inBubble(t, name, func(t *testing.T) {
+			server := &scripted{answers: []answer{{status: 200, text: fmt.Sprintf(page, "", true, "7")}}}
+			var err error
+			if name == "parts in circles" {
+				for _, err = range testS3(t, server).ListParts(t.Context(), testKey, "id") {
+				}
+			} else {
+				for _, err = range testS3(t, server).ListMultipartUploads(t.Context(), "mask/") {
+				}
+			}
+			if !errors.Is(err, ErrBadResponse) || len(server.bodies) != 2 {
+				t.Errorf("error is %v after %d requests", err, len(server.bodies))
+			}
+		})
+	}
+}
