@@ -57,7 +57,7 @@ func putFile(ctx context.Context, s MultipartStorage, key string, f io.ReaderAt,
 		if err != nil {
 			ctx, cancel := outlasting(ctx)
 			defer cancel()
-			err = errors.Join(err, s.AbortMultipartUpload(ctx, key, uploadID))
+			err = partsStay(err, uploadID, s.AbortMultipartUpload(ctx, key, uploadID))
 		}
 	}()
 	parts := make([]Part, (o.Size+partSize-1)/partSize)

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -39,7 +40,15 @@ func TestPlanParts(t *testing.T) {
 // partWatcher is a Memory that is told of each part, and can fail it.
 type partWatcher struct {
 	*Memory
-	part func(n int) error
+	part  func(n int) error
+	abort error
+}
+
+func (w *partWatcher) AbortMultipartUpload(ctx context.Context, key, uploadID string) error {
+	if w.abort != nil {
+		return w.abort
+	}
+	return w.Memory.AbortMultipartUpload(ctx, key, uploadID)
 }
 
 func (w *partWatcher) UploadPart(ctx context.Context, key, uploadID string, n int, body Body) (Part, error) {
@@ -113,7 +122,7 @@ func TestUploadFileFails(t *testing.T) {
 			if err := os.WriteFile(name, data, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			w := &partWatcher{new(Memory), row.part}
+			w := &partWatcher{Memory: new(Memory), part: row.part}
 			old, err := w.Put(t.Context(), "mask/x", bytes.NewReader([]byte("old")), nil)
 			if err != nil {
 				t.Fatal(err)
@@ -129,10 +138,19 @@ func TestUploadFileFails(t *testing.T) {
 	}
 }
 
+func TestUploadFileSaysWhatStays(t *testing.T) {
+	name, _ := writeTestFile(t, maxSinglePut+1)
+	w := &partWatcher{Memory: new(Memory), part: func(int) error { return &Error{Kind: ErrThrottled} }, abort: &Error{Kind: ErrAccessDenied}}
+	_, err := UploadFile(t.Context(), w, testKey, name, nil)
+	if e, ok := err.(*Error); !ok || e.Kind != ErrThrottled || !errors.Is(err, ErrAccessDenied) || !strings.Contains(err.Error(), "billed") || len(KeyErrors(err)) != 1 {
+		t.Errorf("error is %v", err)
+	}
+}
+
 func TestUploadFileCancelled(t *testing.T) {
 	name, _ := writeTestFile(t, 3*defaultPartSize)
 	ctx, cancel := context.WithCancel(t.Context())
-	w := &partWatcher{new(Memory), func(n int) error {
+	w := &partWatcher{Memory: new(Memory), part: func(n int) error {
 		if n == 2 {
 			cancel()
 		}

@@ -1,7 +1,9 @@
 package maskstore
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"time"
@@ -55,6 +57,17 @@ func planParts(size int64) (partSize int64, err error) {
 	}
 	least := (size + MaxPartNumber - 1) / MaxPartNumber
 	return max(defaultPartSize, (least+step-1)/step*step), nil
+}
+
+// partsStay adds to the error of an upload that it could not be aborted either.
+func partsStay(err error, uploadID string, abortErr error) error {
+	if abortErr == nil || errors.Is(abortErr, ErrNotFound) {
+		return err
+	}
+	e := *opError("", "", nil, err).(*Error)
+	e.Err = fmt.Errorf("%w; the parts of upload %s stay, and are billed, since they cannot be deleted "+
+		"(it takes s3:AbortMultipartUpload): %w", cmp.Or(e.Err, e.Kind), uploadID, abortErr)
+	return &e
 }
 
 // Part is a stored part of a multipart upload.

@@ -72,13 +72,7 @@ func (s *S3) putParts(ctx context.Context, key string, body io.Reader, o *PutOpt
 			err = s.sdkError(ctx, err)
 		}
 	}
-	if calls.abortErr != nil {
-		e := *opError("", "", nil, err).(*Error)
-		e.Err = fmt.Errorf("%w; the parts of upload %s stay, and are billed, since they cannot be deleted "+
-			"(it takes s3:AbortMultipartUpload): %w", cmp.Or(e.Err, e.Kind), calls.uploadID, calls.abortErr)
-		err = &e
-	}
-	return ObjectInfo{}, err
+	return ObjectInfo{}, partsStay(err, calls.uploadID, calls.abortErr)
 }
 
 // countingReader remembers how far a reader came, and the error that it ended with.
@@ -142,8 +136,8 @@ func (c *uploadCalls) AbortMultipartUpload(ctx context.Context, in *s3.AbortMult
 	ctx, cancel := outlasting(ctx)
 	defer cancel()
 	out, err := c.Client.AbortMultipartUpload(ctx, in, opts...)
-	if mapped := c.s.sdkError(ctx, err); err != nil && !errors.Is(mapped, ErrNotFound) {
-		c.abortErr = mapped
+	if err != nil {
+		c.abortErr = c.s.sdkError(ctx, err)
 	}
 	return out, err
 }
