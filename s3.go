@@ -118,6 +118,8 @@ func newS3(ctx context.Context, o S3Options, encryption string) (*S3, error) {
 		// The SHA-256 that we send and compare is the check; the SDK's own is a trailer that many servers refuse.
 		RequestChecksumCalculation: aws.RequestChecksumCalculationWhenRequired,
 		ResponseChecksumValidation: aws.ResponseChecksumValidationWhenRequired,
+		// The SDK would follow the server's clock in silence, while all URLs signed by this one's are refused.
+		DisableClockSkewCorrection: true,
 		// The SDK's quota for retries, shared by all requests, fails most of a burst that meets a few seconds of 503.
 		Retryer: awsretry.NewStandard(func(r *awsretry.StandardOptions) {
 			r.MaxAttempts, r.MaxBackoff, r.RateLimiter = s3Attempts, longestPause, ratelimit.None
