@@ -7,13 +7,13 @@ import (
 	"fmt"
 	"iter"
 	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/aws/smithy-go/encoding/httpbinding"
 
 	"github.com/pacs-extension/maskstore/internal/sigv4"
 )
@@ -34,7 +34,7 @@ func (s *S3) copy(ctx context.Context, src, dst string, o *CopyOptions) (ObjectI
 		return ObjectInfo{}, err
 	}
 	in := &s3.CopyObjectInput{
-		Bucket: &s.bucket, Key: &dst, CopySource: aws.String((&url.URL{Path: s.bucket + "/" + src}).EscapedPath()),
+		Bucket: &s.bucket, Key: &dst, CopySource: aws.String(httpbinding.EscapePath(s.bucket+"/"+src, false)),
 		ServerSideEncryption: s.sse(), ChecksumAlgorithm: types.ChecksumAlgorithmSha256,
 	}
 	if o.IfMatch != "" {
