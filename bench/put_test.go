@@ -1,0 +1,127 @@
+package bench
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"net/http"
+	"testing"
+
+	"github.com/minio/minio-go/v7"
+
+	"github.com/pacs-extension/maskstore"
+	"github.com/pacs-extension/maskstore/integration/maskdata"
+)
+
+const (
+	rowPut        = "Put"
+	rowPutDelayed = "PutDelayed"
+	rowPutMinIO   = "PutMinIO"
+	rowBatch      = "Batch"
+	rowGet        = "Get"
+
+	putMasks = 500
+
+	// snowball is minio-go's PutObjectsSnowball: a tar that the server unpacks. Nothing is verified afterwards.
+	snowball = "minio-go-snowball"
+)
+
+// BenchmarkPut puts masks to a server that answers at once: what counts is the CPU time of the client.
+func BenchmarkPut(b *testing.B) {
+	s, masks := need(b, nullInstance), generatedMasks(putMasks)
+	compare(b, 3, append(putPeers(s, rowPut, masks), libraryPut(b, s, rowPut, masks)))
+}
+
+// BenchmarkPutDelayed puts masks to a server that takes its time.
+func BenchmarkPutDelayed(b *testing.B) {
+	s, masks := need(b, delayedInstance), generatedMasks(putMasks)
+	compare(b, 1, append(putPeers(s, rowPutDelayed, masks), libraryPut(b, s, rowPutDelayed, masks)))
+}
+
+// BenchmarkPutMinIO puts masks to a real server.
+func BenchmarkPutMinIO(b *testing.B) {
+	s, masks := need(b, minioInstance), generatedMasks(putMasks)
+	compare(b, 3, append(putPeers(s, rowPutMinIO, masks), libraryPut(b, s, rowPutMinIO, masks)))
+}
+
+// BenchmarkBatch puts all masks of a group to MinIO, real ones where they are at hand, by whatever is fastest.
+func BenchmarkBatch(b *testing.B) {
+	s := need(b, minioInstance)
+	masks := realMasks(b)
+	if testing.Short() {
+		masks = masks[:putMasks]
+	}
+	client, storage, files := newMinioGo(s), openLibrary(b, s), maskFiles(b, masks)
+	compare(b, 2, append(putPeers(s, rowBatch, masks),
+		measured(rowBatch, snowball, len(masks), func() error { return putSnowball(client, masks) }),
+		measured(rowBatch, library, len(masks), func() error { return uploadGroup(storage, files) })))
+}
+
+// realMasks gives the masks of a real group, where they are at hand, else drawn ones.
+func realMasks(b *testing.B) []object {
+	files, _, err := maskdata.Files()
+	if err != nil {
+		b.Fatal(err)
+	}
+	masks := make([]object, len(files))
+	for i, f := range files {
+		body, err := f.Body.Open()
+		if err != nil {
+			b.Fatal(err)
+		}
+		data, err := readAll(body)
+		if err != nil {
+			b.Fatal(err)
+		}
+		masks[i] = newObject(maskstore.MaskKey{Annotation: "1", Group: "real", Slice: f.Slice, Label: f.Label}, data)
+	}
+	return masks
+}
+
+// putPeers put each mask by a request of its own.
+func putPeers(s *server, row string, masks []object) []contestant {
+	var all []contestant
+	for _, p := range peers(s) {
+		all = append(all, measured(row, p.lib, len(masks), func() error { return each(masks, p.put) }))
+	}
+	return all
+}
+
+func libraryPut(b *testing.B, s *server, row string, masks []object) contestant {
+	storage := openLibrary(b, s)
+	return measured(row, library, len(masks), func() error { return uploadAll(storage, masks) })
+}
+
+func putSnowball(client *minio.Client, masks []object) error {
+	objects := make(chan minio.SnowballObject, len(masks))
+	for _, m := range masks {
+		objects <- minio.SnowballObject{
+			Key: m.key, Size: int64(len(m.data)), Content: bytes.NewReader(m.data),
+			Headers: http.Header{"Content-Type": {pngType}},
+		}
+	}
+	close(objects)
+	return client.PutObjectsSnowball(context.Background(), bucket, minio.SnowballOptions{InMemory: true}, objects)
+}
+
+// BenchmarkGet reads masks from a server that answers at once.
+func BenchmarkGet(b *testing.B) {
+	s, masks := need(b, nullInstance), generatedMasks(1000)
+	storage := openLibrary(b, s)
+	if err := each(masks, floorPeer(s).put); err != nil {
+		b.Fatal(err)
+	}
+	var all []contestant
+	for _, p := range peers(s) {
+		all = append(all, measured(rowGet, p.lib, len(masks), func() error {
+			return each(masks, func(ctx context.Context, o object) error {
+				data, err := p.get(ctx, o)
+				if err == nil && !bytes.Equal(data, o.data) {
+					err = errors.New("came back otherwise")
+				}
+				return err
+			})
+		}))
+	}
+	compare(b, 3, append(all, measured(rowGet, library, len(masks), func() error { return downloadAll(storage, masks) })))
+}
