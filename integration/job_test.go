@@ -169,13 +169,18 @@ func (c *requestCounter) RoundTrip(r *http.Request) (*http.Response, error) {
 	return c.RoundTripper.RoundTrip(r)
 }
 
+// use gives what makes a storage send its requests through the counter.
+func (c *requestCounter) use(encryption string) func(*maskstore.S3Options) {
+	return func(o *maskstore.S3Options) { o.HTTPClient, o.Encryption = &http.Client{Transport: c}, encryption }
+}
+
 // TestGroupRequests counts what Begin and Complete send, where a listing takes one request and where it takes two: the
 // manifest is an object too.
 func TestGroupRequests(t *testing.T) {
 	for _, masks := range []int{999, 1000, 1001} {
 		t.Run(fmt.Sprint(masks), func(t *testing.T) {
 			counter := &requestCounter{RoundTripper: plain.Client.Transport}
-			s := newMinIO(t, plain, func(o *maskstore.S3Options) { o.HTTPClient = &http.Client{Transport: counter} })
+			s := newMinIO(t, plain, counter.use(""))
 			lists := int64(1)
 			if masks+1 > 1000 {
 				lists = 2

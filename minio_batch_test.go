@@ -1,0 +1,164 @@
+package maskstore
+
+import (
+	"archive/tar"
+	"bytes"
+	"crypto/md5"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// tarServer stores objects, and unpacks tars as MinIO does, as far as unpack lets it.
+type tarServer struct {
+	// unpack gives what is stored of an object in a tar, nil for nothing. Where it is nil itself, tars are stored as they are.
+	unpack func(key string, data []byte) []byte
+
+	mu      sync.Mutex
+	objects map[string][]byte
+	types   map[string]string
+	puts    int // of single objects
+}
+
+func (s *tarServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	key := strings.TrimPrefix(r.URL.Path, "/bucket/")
+	switch {
+	case r.Method == http.MethodPut && r.Header.Get("X-Amz-Meta-Snowball-Auto-Extract") == "true" && s.unpack != nil:
+		for tr := tar.NewReader(r.Body); ; {
+			h, err := tr.Next()
+			if err != nil {
+				return
+			}
+			data, _ := io.ReadAll(tr)
+			if data = s.unpack(h.Name, data); data != nil {
+				s.objects[h.Name], s.types[h.Name] = data, h.PAXRecords["minio.metadata.Content-Type"]
+			}
+		}
+	case r.Method == http.MethodPut:
+		s.puts++
+		data, _ := io.ReadAll(r.Body)
+		s.objects[key], s.types[key] = data, r.Header.Get("Content-Type")
+		w.Header().Set("ETag", fmt.Sprintf(`"%x"`, md5.Sum(data)))
+	case r.URL.Query().Has("list-type"):
+		io.WriteString(w, "<ListBucketResult><IsTruncated>false</IsTruncated>")
+		for _, key := range slices.Sorted(maps.Keys(s.objects)) {
+			if strings.HasPrefix(key, r.URL.Query().Get("prefix")) {
+				fmt.Fprintf(w, "<Contents><Key>%s</Key><Size>%d</Size><ETag>%x</ETag></Contents>", key, len(s.objects[key]), md5.Sum(s.objects[key]))
+			}
+		}
+		io.WriteString(w, "</ListBucketResult>")
+	case r.Method == http.MethodDelete:
+		delete(s.objects, key)
+		w.WriteHeader(http.StatusNoContent)
+	default:
+		data, ok := s.objects[key]
+		if !ok {
+			w.WriteHeader(http.StatusNotFound)
+			return
+		}
+		w.Header().Set("ETag", fmt.Sprintf(`"%x"`, md5.Sum(data)))
+		w.Header().Set("Content-Length", fmt.Sprint(len(data)))
+	}
+}
+
+func TestPutBatch(t *testing.T) {
+	const n = 200
+	whole := func(_ string, data []byte) []byte { return data }
+	for _, row := range []struct {
+		name   string
+		unpack func(key string, data []byte) []byte
+		puts   int // the large one among them
+	}{
+		{"unpacked", whole, 1},
+		{"stored as it is", nil, n + 1 + tarConcurrency},
+		{"half unpacked", func(key string, data []byte) []byte {
+			if strings.Contains(key, "1_") {
+				return nil
+			}
+			return data
+		}, n/10 + 1},
+		{"one unpacked wrongly", func(key string, data []byte) []byte {
+			if strings.Contains(key, "0007_") {
+				return bytes.ToUpper(data)
+			}
+			return data
+		}, 2},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			server := &tarServer{unpack: row.unpack, objects: map[string][]byte{}, types: map[string]string{}}
+			s := newTestMinIO(t, server)
+			var items []UploadItem
+			want := map[string][]byte{}
+			for i := range n {
+				key := fmt.Sprintf("mask/a/g/%04d_x.png", i)
+				want[key] = fmt.Appendf(nil, "mask %d", i)
+				items = append(items, UploadItem{Key: key, Body: BytesBody(want[key])})
+			}
+			want["mask/b/large"] = make([]byte, maxBatchItem+1)
+			items = append(items, UploadItem{Key: "mask/b/large", Body: BytesBody(want["mask/b/large"]), ContentType: "application/dicom"})
+			var last Progress
+			infos, err := s.PutBatch(t.Context(), items, &ParallelOptions{OnProgress: func(p Progress) { last = p }})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i, info := range infos {
+				if info.Key != items[i].Key || info.Size != items[i].Body.Size || info.SHA256 != items[i].Body.SHA256 || info.ETag != fmt.Sprintf("%x", md5.Sum(want[info.Key])) {
+					t.Errorf("%s is %+v", items[i].Key, info)
+				}
+			}
+			if !maps.EqualFunc(server.objects, want, bytes.Equal) {
+				t.Errorf("there are %d objects; want %d", len(server.objects), len(want))
+			}
+			if server.types["mask/a/g/0003_x.png"] != "image/png" || server.types["mask/b/large"] != "application/dicom" {
+				t.Errorf("the types are %q, %q", server.types["mask/a/g/0003_x.png"], server.types["mask/b/large"])
+			}
+			if server.puts != row.puts {
+				t.Errorf("%d single PUTs; want %d", server.puts, row.puts)
+			}
+			if last.Done != n+1 || last.Total != n+1 {
+				t.Errorf("progress ended at %+v", last)
+			}
+		})
+	}
+}
+
+func TestPutBatchRefuses(t *testing.T) {
+	s := newTestMinIO(t, &tarServer{})
+	body := BytesBody([]byte("x"))
+	wrong := BytesBody([]byte("y"))
+	wrong.SHA256 = body.SHA256
+	for name, row := range map[string]struct {
+		items []UploadItem
+		want  error
+	}{
+		"condition":       {[]UploadItem{{Key: "mask/a", Body: body, NoOverwrite: true}}, ErrInvalidArgument},
+		"bad key":         {[]UploadItem{{Key: "mask/..", Body: body}}, ErrInvalidKey},
+		"twice":           {[]UploadItem{{Key: "mask/a", Body: body}, {Key: "mask/a", Body: body}}, ErrInvalidArgument},
+		"another content": {[]UploadItem{{Key: "mask/a", Body: wrong}}, ErrChecksum},
+	} {
+		_, err := s.PutBatch(t.Context(), row.items, nil)
+		if errs := KeyErrors(err); !errors.Is(err, row.want) || len(errs) != 1 || errs[0].Key != row.items[0].Key {
+			t.Errorf("%s: error is %v; want %v of the key", name, err, row.want)
+		}
+	}
+}
+
+func newTestMinIO(t *testing.T, handler http.Handler) *MinIO {
+	t.Helper()
+	server := httptest.NewServer(handler)
+	t.Cleanup(server.Close)
+	s, err := NewMinIO(t.Context(), S3Options{Bucket: "bucket", Endpoint: server.URL, AccessKey: "key", SecretKey: "secret", HTTPClient: server.Client()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
