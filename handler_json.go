@@ -58,8 +58,8 @@ type listAnswer struct {
 // groupAnswer sums a group up.
 type groupAnswer struct {
 	Group       string      `json:"group_id"`
-	Revision    int         `json:"revision"` // 0: none committed yet
-	Masks       int         `json:"masks"`    // of that revision
+	Revision    int         `json:"revision"`   // 0: none committed yet
+	Masks       int         `json:"mask_count"` // of that revision
 	Creator     string      `json:"creator,omitempty"`
 	CommittedAt time.Time   `json:"committed_at,omitzero"`
 	Metadata    Metadata    `json:"metadata,omitzero"`
@@ -71,7 +71,7 @@ type groupAnswer struct {
 type openAnswer struct {
 	Creator string    `json:"creator,omitempty"`
 	Until   time.Time `json:"until"`
-	Masks   int       `json:"masks"`
+	Masks   int       `json:"mask_count"`
 }
 
 func answerUpload(up *Upload) uploadAnswer {
