@@ -14,6 +14,7 @@ import (
 	"sync"
 	"testing"
 	"testing/iotest"
+	"testing/synctest"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
@@ -413,6 +414,8 @@ func TestS3PutCancelled(t *testing.T) {
 				return true
 			})
 			_, err := testS3(t, b).Put(ctx, testKey, bytes.NewReader(largeBody), nil)
+			time.Sleep(time.Minute) // of the bubble's time: for what of the server is still at work
+			synctest.Wait()
 			if e, ok := err.(*Error); !errors.Is(err, context.Canceled) || !ok || e.Kind != nil {
 				t.Errorf("error is %v", err)
 			}
