@@ -164,7 +164,8 @@ func (g *Group) checkURLs(ctx context.Context, ttl time.Duration) (time.Duration
 func (g *Group) begin(ctx context.Context, named []Mask, o *BeginOptions, ttl time.Duration) (*document, error) {
 	uploadID := rand.Text()
 	assumeNew := g.isNew
-	return g.update(ctx, func(ctx context.Context) (*document, string, error) {
+	var written *document // by an earlier attempt, whose answer was lost
+	doc, err := g.update(ctx, func(ctx context.Context) (*document, string, error) {
 		doc, etag, err := g.newDocument(), "", error(nil)
 		if !assumeNew {
 			doc, etag, err = g.load(ctx)
@@ -175,6 +176,10 @@ func (g *Group) begin(ctx context.Context, named []Mask, o *BeginOptions, ttl ti
 		}
 		if err != nil {
 			return nil, "", err
+		}
+		if doc.Pending != nil && doc.Pending.UploadID == uploadID {
+			written = doc
+			return nil, "", nil
 		}
 		if err := g.mayBegin(doc, etag, o); err != nil {
 			return nil, "", err
@@ -200,6 +205,7 @@ func (g *Group) begin(ctx context.Context, named []Mask, o *BeginOptions, ttl ti
 		}
 		return doc, etag, nil
 	})
+	return cmp.Or(doc, written), err
 }
 
 // mayBegin says why no upload can begin over doc.
@@ -430,7 +436,7 @@ func (g *Group) load(ctx context.Context) (*document, string, error) {
 		return nil, "", err
 	}
 	if len(data) > maxManifestBytes {
-		return nil, "", &Error{Kind: ErrInvalidManifest, Err: fmt.Errorf("has over %d bytes", maxManifestBytes)}
+		return nil, obj.ETag, &Error{Kind: ErrInvalidManifest, Err: fmt.Errorf("has over %d bytes", maxManifestBytes)}
 	}
 	doc, err := decodeDocument(data, g.annotation, g.id)
 	return doc, obj.ETag, err
@@ -457,9 +463,15 @@ func (g *Group) update(ctx context.Context, change func(context.Context) (*docum
 // write puts doc where the manifest with that ETag lies, or none does.
 func (g *Group) write(ctx context.Context, doc *document, etag string) error {
 	doc.WriteID = rand.Text()
+	if err := doc.validate(g.annotation, g.id); err != nil {
+		return &Error{Kind: ErrInvalidManifest, Err: fmt.Errorf("it could not be read again: %w", err)}
+	}
 	data, err := doc.encode()
 	if err != nil {
 		return err
+	}
+	if len(data) > maxManifestBytes {
+		return &Error{Kind: ErrTooLarge, Err: fmt.Errorf("the manifest would have %d bytes; %d is the most", len(data), maxManifestBytes)}
 	}
 	key := g.prefix + metadataName
 	_, err = g.storage.Put(ctx, key, bytes.NewReader(data), &PutOptions{
@@ -489,5 +501,10 @@ func (g *Group) list(ctx context.Context) (map[string]ObjectInfo, error) {
 	return there, nil
 }
 
-// failed wraps err for a method of the group.
-func (g *Group) failed(op string, err error) error { return opError("Group."+op, g.prefix, nil, err) }
+// failed wraps err for a method of the group. Errors of several keys stay within reach of KeyErrors.
+func (g *Group) failed(op string, err error) error {
+	if len(KeyErrors(err)) > 0 {
+		return opError("Group."+op, "", nil, err)
+	}
+	return opError("Group."+op, g.prefix, nil, err)
+}

@@ -21,8 +21,15 @@ func (g *Group) Delete(ctx context.Context) error {
 }
 
 func (g *Group) delete(ctx context.Context) error {
+	var begun time.Time
 	doc, err := g.update(ctx, func(ctx context.Context) (*document, string, error) {
+		begun = time.Now()
 		doc, etag, err := g.load(ctx)
+		if errors.Is(err, ErrInvalidManifest) {
+			// Whatever it was, it is deleted. It does not tell when its last URL expires.
+			doc, err = g.newDocument(), nil
+			doc.URLsUntil = g.now().UTC().Add(MaxURLTTL)
+		}
 		if errors.Is(err, ErrNotFound) {
 			there, err := g.list(ctx)
 			if err != nil || len(there) == 0 {
@@ -38,7 +45,7 @@ func (g *Group) delete(ctx context.Context) error {
 	if err != nil || doc == nil {
 		return err
 	}
-	return g.deleteMasks(ctx)
+	return g.deleteMasks(ctx, begun)
 }
 
 // tombstoneOf gives the tombstone to put in doc's place.
@@ -53,9 +60,9 @@ func (g *Group) tombstoneOf(doc *document) *document {
 	return tomb
 }
 
-// deleteMasks deletes all of the group but its tombstone, which was just written.
-func (g *Group) deleteMasks(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, deleteLease/2)
+// deleteMasks deletes all of the group but its tombstone, which was written after begun.
+func (g *Group) deleteMasks(ctx context.Context, begun time.Time) error {
+	ctx, cancel := context.WithDeadline(ctx, begun.Add(deleteLease/2))
 	defer cancel()
 	there, err := g.list(ctx)
 	if err != nil {

@@ -39,8 +39,8 @@ func Groups(ctx context.Context, s ObjectStorage, annotation string, opts *Group
 	o := or(opts)
 	return func(yield func(GroupInfo, error) bool) {
 		prefix, err := AnnotationPrefix(annotation)
-		if err == nil && o.Limit < 0 {
-			err = (&ListOptions{Limit: o.Limit}).check()
+		if err == nil {
+			err = cmp.Or((&ListOptions{Limit: o.Limit}).check(), checkConcurrency(o.Concurrency))
 		}
 		list := &ListOptions{Delimiter: "/"}
 		if err == nil && o.StartAfter != "" {
@@ -62,11 +62,15 @@ func Groups(ctx context.Context, s ObjectStorage, annotation string, opts *Group
 				infos[i], errs[i] = groupInfo(ctx, s, batch[i].Key)
 				return nil
 			})
+			if ctx.Err() != nil {
+				yield(GroupInfo{}, opError("Groups", prefix, nil, ctx.Err()))
+				return
+			}
 			for i, info := range infos {
 				if info == nil {
 					continue
 				}
-				if !yield(*info, opError("Groups", batch[i].Key, nil, errs[i])) || ctx.Err() != nil {
+				if !yield(*info, opError("Groups", batch[i].Key, nil, errs[i])) {
 					return
 				}
 				if shown++; shown == o.Limit {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"net/http"
 	"os"
 	"path/filepath"
 	"time"
@@ -59,7 +60,9 @@ func (g *Group) DownloadURLs(ctx context.Context, opts *DownloadURLsOptions) (*M
 		if err != nil {
 			return nil, nil, g.failed("DownloadURLs", err)
 		}
-		url.Header = url.Header.Clone()
+		if url.Header = url.Header.Clone(); url.Header == nil {
+			url.Header = make(http.Header)
+		}
 		url.Header.Set("If-Match", `"`+mask.ETag+`"`)
 		urls[i] = MaskURL{Mask: mask, URL: url}
 	}
@@ -204,7 +207,7 @@ func (g *Group) downloadMask(ctx context.Context, m Mask, name string) error {
 		return err
 	}
 	defer body.Close()
-	f, err := os.Create(name)
+	f, err := os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o666) // labels may differ in case alone
 	if err != nil {
 		return err
 	}

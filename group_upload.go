@@ -90,6 +90,9 @@ func (g *Group) upload(ctx context.Context, files []MaskFile, o *GroupUploadOpti
 		return nil, err
 	}
 	lease := cmp.Or(o.TTL, UploadLease)
+	if lease < 0 || lease > MaxURLTTL {
+		return nil, inputError("TTL", fmt.Sprintf("is %v", o.TTL), fmt.Sprintf("up to %v, or 0 for %v", MaxURLTTL, UploadLease))
+	}
 	doc, err := g.begin(ctx, named, &o.BeginOptions, lease)
 	if err != nil {
 		return nil, err
@@ -112,6 +115,9 @@ func (g *Group) upload(ctx context.Context, files []MaskFile, o *GroupUploadOpti
 }
 
 func checkFile(f MaskFile, maxPixels int64) error {
+	if err := f.Body.check(); err != nil {
+		return err
+	}
 	body, err := f.Body.Open()
 	if err != nil {
 		return err
@@ -135,8 +141,8 @@ func (g *Group) putMasks(ctx context.Context, p *pending, bodies map[string]Body
 	}
 	opts := &ParallelOptions{Concurrency: g.concurrency, OnProgress: onProgress}
 	put := func() ([]ObjectInfo, error) { return UploadAll(ctx, g.storage, items, opts) }
-	if batch, ok := As[BatchPutter](g.storage); ok && len(items) > minBatch {
-		// A batch has no conditions, so it must have nothing to overwrite.
+	if batch, ok := As[BatchPutter](g.storage); ok && g.isNew && len(items) > minBatch {
+		// A batch has no conditions, so there must be nothing to overwrite, nor anybody who knows of the group.
 		there, err := g.list(ctx)
 		if err != nil {
 			return err

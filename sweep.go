@@ -3,7 +3,9 @@ package maskstore
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
+	"slices"
 	"time"
 )
 
@@ -42,6 +44,9 @@ func Sweep(ctx context.Context, s ObjectStorage, opts *SweepOptions) (*SweepRepo
 	if sw.Grace == 0 {
 		sw.Grace = 24 * time.Hour
 	}
+	if sw.Grace < 0 {
+		return nil, opError("Sweep", "", nil, inputError("Grace", fmt.Sprintf("%v is negative", sw.Grace), "a time, or 0 for a day"))
+	}
 	if sw.Now == nil {
 		sw.Now = time.Now
 	}
@@ -52,6 +57,7 @@ func Sweep(ctx context.Context, s ObjectStorage, opts *SweepOptions) (*SweepRepo
 		}
 		errs = append(errs, opError("Sweep", prefix, nil, err))
 		if ctx.Err() != nil {
+			errs = append(errs, opError("Sweep", "", nil, ctx.Err()))
 			break
 		}
 	}
@@ -142,6 +148,7 @@ func (sw *sweeper) write(ctx context.Context, g *Group, doc *document, etag stri
 
 // bury turns a group that was never committed into a tombstone.
 func (sw *sweeper) bury(ctx context.Context, g *Group, doc *document, etag string) error {
+	begun := time.Now()
 	if done, err := sw.write(ctx, g, g.tombstoneOf(doc), etag); !done {
 		return err
 	}
@@ -149,18 +156,19 @@ func (sw *sweeper) bury(ctx context.Context, g *Group, doc *document, etag strin
 	if sw.DryRun {
 		return nil
 	}
-	return g.deleteMasks(ctx)
+	return g.deleteMasks(ctx, begun)
 }
 
 // remove removes a tombstone. Writing it once more keeps new uploads out until that is done.
 func (sw *sweeper) remove(ctx context.Context, g *Group, doc *document, etag string) error {
+	begun := time.Now()
 	if done, err := sw.write(ctx, g, g.tombstoneOf(doc), etag); !done {
 		return err
 	}
 	if !sw.DryRun {
-		ctx, cancel := context.WithTimeout(ctx, deleteLease/2)
+		ctx, cancel := context.WithDeadline(ctx, begun.Add(deleteLease/2))
 		defer cancel()
-		if err := g.deleteMasks(ctx); err != nil {
+		if err := g.deleteMasks(ctx, begun); err != nil {
 			return err
 		}
 		if err := g.storage.Delete(ctx, g.prefix+metadataName); err != nil {
@@ -182,6 +190,7 @@ func (sw *sweeper) drop(ctx context.Context, g *Group, doc *document, etag strin
 	for _, m := range doc.Masks {
 		if now := there[m.Key].ETag; now != m.ETag {
 			spoiled = append(spoiled, m.Key)
+			doc.Unexpected = slices.DeleteFunc(doc.Unexpected, func(u UnexpectedObject) bool { return u.Key == m.Key })
 			if now != "" {
 				doc.Unexpected = append(doc.Unexpected, UnexpectedObject{m.Key, now})
 			}

@@ -134,6 +134,26 @@ var groupCompleteTests = map[string]func(*groupEnv){
 		e.must(err)
 		e.wantMasks(g, 1, files(2, 2))
 	},
+	"KeptMaskIsProvenByItsETagAlone": func(e *groupEnv) {
+		g := e.group("g")
+		up := e.begin(g, unhashed(files(2, 1)), nil)
+		e.putAll(up, files(2, 1))
+		_, err := g.Complete(e.Context(), up.UploadID, nil, nil)
+		e.must(err)
+		abandoned := e.begin(g, unhashed(files(1, 2)), &maskstore.BeginOptions{Keep: true})
+		e.putAll(abandoned, files(1, 2))
+		up = e.begin(g, unhashed(files(2, 3)[1:]), &maskstore.BeginOptions{Keep: true, Supersede: true})
+		e.putAll(up, files(2, 3))
+		done, err := g.Complete(e.Context(), up.UploadID, nil, nil)
+		e.wantProblems(done, err, "", maskstore.ProblemNotThisUpload)
+	},
+	"OldETagReportedIsNoProof": func(e *groupEnv) {
+		g := e.group("g")
+		old := e.save(g, files(1, 1)).Masks[0]
+		up := e.begin(g, hashed(files(1, 2)), nil)
+		done, err := g.Complete(e.Context(), up.UploadID, map[string]string{old.Key: old.ETag}, nil)
+		e.wantProblems(done, err, maskstore.ProblemMissing)
+	},
 	"OwnPutWithLostAnswerCounts": func(e *groupEnv) {
 		g := e.group("g")
 		e.save(g, files(2, 1))
@@ -237,8 +257,10 @@ var groupCompleteTests = map[string]func(*groupEnv){
 	},
 	"UploadRefusesWhatIsNoPNG": func(e *groupEnv) {
 		h := &hooked{ObjectStorage: e.storage}
+		_, err := e.groupOn(h, "g").Upload(e.Context(), []maskstore.MaskFile{{Label: "liver"}}, nil)
+		e.wantErr(err, maskstore.ErrInvalidArgument)
 		masks := append(files(2, 1), maskstore.MaskFile{Slice: 5, Label: "liver", Body: maskstore.BytesBody([]byte("GIF89a"))})
-		_, err := e.groupOn(h, "g").Upload(e.Context(), masks, nil)
+		_, err = e.groupOn(h, "g").Upload(e.Context(), masks, nil)
 		e.wantErr(err, maskstore.ErrNotPNG)
 		if errs := maskstore.KeyErrors(err); len(errs) != 1 || errs[0].Key != e.key(e.group("g"), 5) {
 			e.Errorf("error %v does not name the mask", err)

@@ -2,6 +2,7 @@ package maskstoretest
 
 import (
 	"bytes"
+	"context"
 	"io"
 	"net/http"
 	"os"
@@ -117,6 +118,30 @@ var groupDeleteTests = map[string]func(*groupEnv){
 				}
 			}
 		}
+	},
+	"OfWhatCannotBeRead": func(e *groupEnv) {
+		g := e.group("g")
+		e.save(g, files(2, 1))
+		e.overwrite(e.metadataKey(g), []byte("{"))
+		e.must(g.Delete(e.Context()))
+		if keys := e.keys(g); !slices.Equal(keys, []string{e.metadataKey(g)}) {
+			e.Errorf("there are %q", keys)
+		}
+		_, err := g.Manifest(e.Context())
+		e.wantErr(err, maskstore.ErrDeleted)
+	},
+	"ListingThatIsCutShortSaysSo": func(e *groupEnv) {
+		for _, id := range []string{"a", "b", "c"} {
+			e.begin(e.group(id), hashed(files(1, 1)), nil)
+		}
+		ctx, cancel := context.WithCancel(e.Context())
+		defer cancel()
+		var last error
+		for _, err := range maskstore.Groups(ctx, e.storage, e.annotation, &maskstore.GroupsOptions{Concurrency: 1}) {
+			last = err
+			cancel()
+		}
+		e.wantErr(last, context.Canceled)
 	},
 	"OfWhatIsNotThere": func(e *groupEnv) {
 		g := e.group("g")
