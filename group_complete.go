@@ -45,7 +45,9 @@ const (
 	ProblemWrongSize     Problem = "wrong_size"      // put, with another size than declared
 	ProblemWrongHash     Problem = "wrong_hash"      // put, with another SHA-256 than declared
 	ProblemNotThisUpload Problem = "not_this_upload" // put, but nothing shows that it was this upload that did
-	ProblemNotPNG        Problem = "not_png"         // no PNG, or not of the declared width and height
+	// ProblemNotPNG: no PNG, or not of the declared width and height. What was put is what was declared, so Renew gives
+	// no URL for it; Begin again does.
+	ProblemNotPNG Problem = "not_png"
 )
 
 // Complete verifies that every mask of the upload is there, and makes it the committed revision. An empty uploadID
