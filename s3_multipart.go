@@ -50,14 +50,17 @@ func (s *S3) copy(ctx context.Context, src, dst string, o *CopyOptions) (ObjectI
 	return s.stat(ctx, dst)
 }
 
-// CreateMultipartUpload begins an upload, whose parts carry SHA-256 checksums.
+// CreateMultipartUpload begins an upload, whose parts carry SHA-256 checksums. When ctx ends it still waits a little for
+// the answer: an upload whose ID is never learned can never be aborted.
 func (s *S3) CreateMultipartUpload(ctx context.Context, key string, opts *PutOptions) (string, error) {
 	const op = "CreateMultipartUpload"
 	o := or(opts)
 	if err := cmp.Or(ValidKey(key), o.check(), ctx.Err()); err != nil {
 		return "", opError(op, key, nil, err)
 	}
-	out, err := s.sdk.CreateMultipartUpload(ctx, &s3.CreateMultipartUploadInput{
+	longer, cancel := outlasting(ctx)
+	defer cancel()
+	out, err := s.sdk.CreateMultipartUpload(longer, &s3.CreateMultipartUploadInput{
 		Bucket: &s.bucket, Key: &key, ContentType: aws.String(cmp.Or(o.ContentType, typeByName(key))),
 		ServerSideEncryption: s.sse(), ChecksumAlgorithm: types.ChecksumAlgorithmSha256,
 	})
