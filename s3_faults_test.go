@@ -27,3 +27,21 @@ func TestS3UploadBegunTooLate(t *testing.T) {
 		}
 	})
 }
+
+// S3 reads a bare plus in the name of a copy's source as a space.
+func TestS3CopySource(t *testing.T) {
+	for key, want := range map[string]string{
+		"mask/a/g/1+1.bin": "bucket/mask/a/g/1%2B1.bin",
+		"mask/a/g/a b%?é":  "bucket/mask/a/g/a%20b%25%3F%C3%A9",
+	} {
+		inBubble(t, key, func(t *testing.T) {
+			server := &scripted{answers: []answer{{status: 404, code: "NoSuchKey"}}}
+			if _, err := testS3(t, server).Copy(t.Context(), key, testKey, nil); !errors.Is(err, ErrNotFound) {
+				t.Fatal(err)
+			}
+			if got := server.headers[0].Get("X-Amz-Copy-Source"); got != want {
+				t.Errorf("got %q; want %q", got, want)
+			}
+		})
+	}
+}
