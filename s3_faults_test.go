@@ -3,6 +3,7 @@ package maskstore
 import (
 	"context"
 	"errors"
+	"math"
 	"net/http"
 	"slices"
 	"testing"
@@ -41,6 +42,21 @@ func TestS3CopySource(t *testing.T) {
 			}
 			if got := server.headers[0].Get("X-Amz-Copy-Source"); got != want {
 				t.Errorf("got %q; want %q", got, want)
+			}
+		})
+	}
+}
+
+// A range that ends past what an offset can say goes to the end.
+func TestS3LongRange(t *testing.T) {
+	for length, want := range map[int64]string{7: "bytes=5-11", math.MaxInt64 - 5: "bytes=5-9223372036854775806", math.MaxInt64: "bytes=5-"} {
+		inBubble(t, want, func(t *testing.T) {
+			server := &scripted{answers: []answer{{status: 404, code: "NoSuchKey"}}}
+			if _, err := testS3(t, server).Get(t.Context(), testKey, &GetOptions{Offset: 5, Length: length}); !errors.Is(err, ErrNotFound) {
+				t.Fatal(err)
+			}
+			if got := server.headers[0].Get("Range"); got != want {
+				t.Errorf("got %q", got)
 			}
 		})
 	}

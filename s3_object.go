@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"slices"
 	"strconv"
@@ -90,7 +91,7 @@ func (s *S3) get(ctx context.Context, key string, o *GetOptions) (*Object, error
 	if o.Offset > 0 || o.Length > 0 {
 		q.status = http.StatusPartialContent
 		last := ""
-		if o.Length > 0 {
+		if o.Length > 0 && o.Length <= math.MaxInt64-o.Offset {
 			last = strconv.FormatInt(o.Offset+o.Length-1, 10)
 		}
 		q.header.Set("Range", fmt.Sprintf("bytes=%d-%s", o.Offset, last))
