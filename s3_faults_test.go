@@ -61,3 +61,17 @@ func TestS3LongRange(t *testing.T) {
 		})
 	}
 }
+
+// An object comes as it is stored, whatever the caller's client asks for by itself.
+func TestS3AsksForNoCompression(t *testing.T) {
+	inBubble(t, "", func(t *testing.T) {
+		a := objectAnswer("content")
+		server := &scripted{answers: []answer{a}}
+		if _, err := testS3(t, server).Get(t.Context(), testKey, nil); err != nil {
+			t.Fatal(err)
+		}
+		if got := server.headers[0].Get("Accept-Encoding"); got != "identity" {
+			t.Errorf("Accept-Encoding is %q", got)
+		}
+	})
+}

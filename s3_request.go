@@ -60,6 +60,7 @@ func (s *S3) once(ctx context.Context, q *request, u SignedURL) (*http.Response,
 	for name, values := range q.header {
 		req.Header[name] = values
 	}
+	req.Header.Set("Accept-Encoding", "identity") // else the client, or a proxy, may hide the object's length
 	resp, err := s.http.Do(req)
 	body.Close() // the transport may still be reading
 	if err != nil {
