@@ -225,9 +225,13 @@ func locationOf(u url.URL) location {
 }
 
 // newTransport gives a transport whose connections outlast bursts of requests. net/http keeps 2 for a host, and makes
-// a new one for all others.
-func newTransport() *http.Transport {
-	t := http.DefaultTransport.(*http.Transport).Clone()
+// a new one for all others. A default transport that the program has wrapped is used as it is.
+func newTransport() http.RoundTripper {
+	shared, ok := http.DefaultTransport.(*http.Transport)
+	if !ok {
+		return http.DefaultTransport
+	}
+	t := shared.Clone()
 	t.MaxIdleConns, t.MaxIdleConnsPerHost = 0, 128
 	t.ResponseHeaderTimeout = time.Minute
 	t.DisableCompression = true // an answer's length and hash are the object's

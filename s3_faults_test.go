@@ -75,3 +75,15 @@ func TestS3AsksForNoCompression(t *testing.T) {
 		}
 	})
 }
+
+// Programs that trace or measure wrap the default transport.
+func TestS3OverAWrappedTransport(t *testing.T) {
+	original := http.DefaultTransport
+	defer func() { http.DefaultTransport = original }()
+	http.DefaultTransport = &wrappedTransport{original}
+	if got := newTransport(); got != http.DefaultTransport {
+		t.Errorf("got a %T", got)
+	}
+}
+
+type wrappedTransport struct{ http.RoundTripper }
