@@ -3,10 +3,13 @@ package maskstore
 import (
 	"context"
 	"errors"
+	"io"
 	"math"
 	"net/http"
 	"slices"
+	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 )
 
@@ -87,3 +90,33 @@ func TestS3OverAWrappedTransport(t *testing.T) {
 }
 
 type wrappedTransport struct{ http.RoundTripper }
+
+// A part's body that is not what it promises, or breaks off, is no fault of the network, and not tried again.
+func TestS3PartOfAnotherLength(t *testing.T) {
+	boom := errors.New("boom")
+	for name, row := range map[string]struct {
+		body io.Reader
+		want error
+	}{
+		"shorter":    {strings.NewReader("abc"), ErrChecksum},
+		"longer":     {strings.NewReader("abcdefgh"), ErrChecksum},
+		"breaks off": {io.MultiReader(strings.NewReader("ab"), iotest.ErrReader(boom)), boom},
+	} {
+		inBubble(t, name, func(t *testing.T) {
+			opened := 0
+			body := Body{Size: 4, SHA256: SumSHA256([]byte("abcd")), Open: func() (io.ReadCloser, error) {
+				opened++
+				return io.NopCloser(row.body), nil
+			}}
+			// The server would wait for more, and refuses what it gets: only the body's own error tells what is wrong.
+			server := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				io.Copy(io.Discard, r.Body)
+				<-r.Context().Done()
+			})
+			_, err := testS3(t, server).UploadPart(t.Context(), testKey, "id", 1, body)
+			if !errors.Is(err, row.want) || errors.Is(err, ErrUnavailable) || opened != 1 {
+				t.Errorf("opened %d times: %v", opened, err)
+			}
+		})
+	}
+}

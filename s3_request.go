@@ -3,6 +3,7 @@ package maskstore
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"strconv"
@@ -46,12 +47,14 @@ func (s *S3) do(ctx context.Context, q *request) (resp *http.Response, maybeDone
 
 func (s *S3) once(ctx context.Context, q *request, u SignedURL) (*http.Response, *failure) {
 	var body io.ReadCloser = http.NoBody
+	content := new(source)
 	if q.body.Size > 0 {
-		content, err := q.body.Open()
+		r, err := q.body.Open()
 		if err != nil {
 			return nil, &failure{err: &Error{Err: err}}
 		}
-		body = &source{r: content, c: content}
+		content = &source{r: &sizedReader{r: r, size: q.body.Size}, c: r}
+		body = content
 	}
 	req, err := u.Request(ctx, body)
 	if err != nil {
@@ -63,7 +66,10 @@ func (s *S3) once(ctx context.Context, q *request, u SignedURL) (*http.Response,
 	req.Header.Set("Accept-Encoding", "identity") // else the client, or a proxy, may hide the object's length
 	resp, err := s.http.Do(req)
 	body.Close() // the transport may still be reading
-	if err != nil {
+	switch {
+	case err != nil && content.err != nil:
+		return nil, &failure{err: opError("", "", nil, content.err)} // no other attempt mends the body
+	case err != nil:
 		return nil, noAnswer(u, err)
 	}
 	if resp.StatusCode == q.status {
@@ -74,6 +80,21 @@ func (s *S3) once(ctx context.Context, q *request, u SignedURL) (*http.Response,
 		return nil, badAnswer(u, "has the status "+resp.Status)
 	}
 	return nil, s.refused(u, resp)
+}
+
+// sizedReader gives ErrChecksum where its content turns out not to be size bytes long.
+type sizedReader struct {
+	r          io.Reader
+	read, size int64
+}
+
+func (s *sizedReader) Read(p []byte) (int, error) {
+	n, err := s.r.Read(p)
+	s.read += int64(n)
+	if s.read > s.size || err == io.EOF && s.read < s.size {
+		return 0, &Error{Kind: ErrChecksum, Err: fmt.Errorf("the content is not %d bytes long", s.size)}
+	}
+	return n, err
 }
 
 // refused is the failure that a refusal of our own request tells.
