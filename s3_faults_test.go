@@ -120,3 +120,34 @@ func TestS3PartOfAnotherLength(t *testing.T) {
 		})
 	}
 }
+
+// A page of a listing that breaks off is asked for again.
+func TestS3ListingBreaksOff(t *testing.T) {
+	page := answer{status: 200, text: "<ListBucketResult><Contents><Key>" + testKey + "</Key></Contents></ListBucketResult>"}
+	broken := page
+	broken.short = true
+	inBubble(t, "once", func(t *testing.T) {
+		server := &scripted{answers: []answer{broken, page}}
+		var keys []string
+		for info, err := range testS3(t, server).List(t.Context(), "mask/", nil) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			keys = append(keys, info.Key)
+		}
+		if !slices.Equal(keys, []string{testKey}) || len(server.times) != 2 {
+			t.Errorf("%q after %d requests", keys, len(server.times))
+		}
+	})
+	inBubble(t, "always", func(t *testing.T) {
+		server := &scripted{answers: []answer{broken}}
+		for _, err := range testS3(t, server).List(t.Context(), "mask/", nil) {
+			if !errors.Is(err, ErrUnavailable) || !strings.Contains(err.Error(), "broke off") {
+				t.Error(err)
+			}
+		}
+		if len(server.times) != s3Attempts {
+			t.Errorf("%d requests", len(server.times))
+		}
+	})
+}

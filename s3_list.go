@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"iter"
 	"net/http"
 	"strconv"
@@ -54,7 +53,8 @@ func (s *S3) List(ctx context.Context, prefix string, opts *ListOptions) iter.Se
 }
 
 func (s *S3) listPage(ctx context.Context, prefix string, o *ListOptions, token string, limit int) (*listing, error) {
-	q := &request{method: http.MethodGet, status: http.StatusOK, query: []sigv4.Param{
+	var body []byte
+	q := &request{method: http.MethodGet, status: http.StatusOK, answer: &body, query: []sigv4.Param{
 		{Name: "list-type", Value: "2"},
 		{Name: "encoding-type", Value: "url"}, // else one control character in any key breaks the answer
 		{Name: "prefix", Value: prefix},
@@ -74,13 +74,7 @@ func (s *S3) listPage(ctx context.Context, prefix string, o *ListOptions, token 
 		}
 		q.query = append(q.query, sigv4.Param{Name: "start-after", Value: after})
 	}
-	resp, _, err := s.do(ctx, q)
-	if err != nil {
-		return nil, err
-	}
-	defer discard(resp)
-	body, err := io.ReadAll(io.LimitReader(&networkReader{ctx, resp.Body}, maxListing))
-	if err != nil {
+	if _, _, err := s.do(ctx, q); err != nil {
 		return nil, err
 	}
 	page, err := parseListing(body)

@@ -25,6 +25,7 @@ type request struct {
 	header http.Header   // further headers
 	body   Body          // of a PUT; Open is nil: none
 	status int           // of success
+	answer *[]byte       // where the answer's body goes, up to maxListing of it, and must arrive whole; nil: the caller reads it
 }
 
 // do makes a request, again where that may help. The caller closes the answer's body. maybeDone tells that an attempt
@@ -72,10 +73,16 @@ func (s *S3) once(ctx context.Context, q *request, u SignedURL) (*http.Response,
 	case err != nil:
 		return nil, noAnswer(u, err)
 	}
-	if resp.StatusCode == q.status {
+	if resp.StatusCode == q.status && q.answer == nil {
 		return resp, nil
 	}
 	defer discard(resp)
+	if resp.StatusCode == q.status {
+		if *q.answer, err = io.ReadAll(io.LimitReader(resp.Body, maxListing)); err != nil {
+			return nil, noAnswer(u, fmt.Errorf("the answer broke off: %w", err))
+		}
+		return resp, nil
+	}
 	if resp.StatusCode/100 == 2 {
 		return nil, badAnswer(u, "has the status "+resp.Status)
 	}
