@@ -151,3 +151,17 @@ func TestS3ListingBreaksOff(t *testing.T) {
 		}
 	})
 }
+
+// Keys are as escaped as the server says, which may say so before or after them.
+func TestS3ListingEscapes(t *testing.T) {
+	const contents, encoded = "<Contents><Key>mask/a+b%41&amp;</Key></Contents>", "<EncodingType>url</EncodingType>"
+	for body, want := range map[string]string{contents: "mask/a+b%41&", contents + encoded: "mask/a bA&", encoded + contents: "mask/a bA&"} {
+		page, err := parseListing([]byte("<ListBucketResult>" + body + "</ListBucketResult>"))
+		if err != nil || len(page.entries) != 1 || page.entries[0].Key != want {
+			t.Errorf("%s: %+v, %v", body, page, err)
+		}
+	}
+	if page, err := parseListing([]byte("<ListBucketResult>" + encoded + "<Contents><Key>mask/100%</Key></Contents></ListBucketResult>")); err == nil {
+		t.Errorf("%+v", page)
+	}
+}

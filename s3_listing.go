@@ -18,6 +18,7 @@ type listing struct {
 	next        string       // the token to continue with
 	entries     []ObjectInfo // in the order of their keys
 	entry       ObjectInfo   // that is being read
+	escaped     bool         // the keys, in the way of a URL, as not all servers do on demand
 }
 
 // parseListing reads a page. encoding/xml takes over ten times as long, which for a group of a thousand masks is more than
@@ -42,6 +43,9 @@ func parseListing(data []byte) (*listing, error) {
 		case len(open) == 0 || !bytes.Equal(open[len(open)-1], tag[1:]):
 			return nil, fmt.Errorf("<%.40s> closes nothing", tag)
 		case len(open) == 1:
+			if err := l.unescape(); err != nil {
+				return nil, err
+			}
 			l.sort()
 			return l, nil
 		default:
@@ -62,6 +66,8 @@ func (l *listing) read(path [][]byte, text []byte) (err error) {
 		err = l.readEntry(string(path[1]), text)
 	case string(name) == "IsTruncated":
 		l.isTruncated, err = strconv.ParseBool(string(text))
+	case string(name) == "EncodingType":
+		l.escaped = string(text) == "url"
 	case string(name) == "NextContinuationToken":
 		l.next = unescapeXML(text)
 	case string(name) == "Contents" || string(name) == "CommonPrefixes":
@@ -82,7 +88,7 @@ func (l *listing) read(path [][]byte, text []byte) (err error) {
 func (l *listing) readEntry(name string, text []byte) (err error) {
 	switch name {
 	case "Key", "Prefix":
-		l.entry.Key, err = url.QueryUnescape(unescapeXML(text))
+		l.entry.Key = unescapeXML(text)
 	case "Size":
 		l.entry.Size, err = strconv.ParseInt(string(text), 10, 64)
 	case "ETag":
@@ -95,6 +101,18 @@ func (l *listing) readEntry(name string, text []byte) (err error) {
 
 // unescapeXML also knows HTML's entities, which no listing has.
 func unescapeXML(text []byte) string { return html.UnescapeString(string(text)) }
+
+// unescape works on a page that was read whole: the server may say last that its keys are escaped.
+func (l *listing) unescape() (err error) {
+	for i := range l.entries {
+		if e := &l.entries[i]; l.escaped {
+			if e.Key, err = url.QueryUnescape(e.Key); err != nil {
+				return fmt.Errorf("it has a key that is not escaped: %w", err)
+			}
+		}
+	}
+	return nil
+}
 
 // sort merges objects and common prefixes.
 func (l *listing) sort() {

@@ -91,7 +91,7 @@ func TestParseListingRefuses(t *testing.T) {
 		"no key":             "<ListBucketResult><Contents><Size>1</Size></Contents></ListBucketResult>",
 		"no number":          "<ListBucketResult><Contents><Key>x</Key><Size>many</Size></Contents></ListBucketResult>",
 		"no time":            "<ListBucketResult><Contents><Key>x</Key><LastModified>now</LastModified></Contents></ListBucketResult>",
-		"key that is escape": "<ListBucketResult><Contents><Key>%zz</Key></Contents></ListBucketResult>",
+		"key that is escape": "<ListBucketResult><EncodingType>url</EncodingType><Contents><Key>%zz</Key></Contents></ListBucketResult>",
 		"deep":               "<ListBucketResult>" + strings.Repeat("<a>", 1000),
 	} {
 		if l, err := parseListing([]byte(data)); err == nil {
