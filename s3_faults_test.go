@@ -165,3 +165,23 @@ func TestS3ListingEscapes(t *testing.T) {
 		t.Errorf("%+v", page)
 	}
 }
+
+// A stream may be longer than the parts planned for it can hold.
+func TestS3PutEndlessStream(t *testing.T) {
+	for size, want := range map[int64]error{9: nil, 10: nil, 11: ErrTooLarge} {
+		c := &countingReader{r: io.LimitReader(neverEnding('x'), size), limit: 10}
+		n, err := io.Copy(io.Discard, c)
+		if !errors.Is(err, want) || !errors.Is(c.err, want) || want == nil && n != size || n > 10 {
+			t.Errorf("%d bytes of %d: %v", n, size, err)
+		}
+	}
+}
+
+type neverEnding byte
+
+func (b neverEnding) Read(p []byte) (int, error) {
+	for i := range p {
+		p[i] = byte(b)
+	}
+	return len(p), nil
+}

@@ -43,7 +43,7 @@ func (s *S3) putParts(ctx context.Context, key string, body io.Reader, o *PutOpt
 	if err != nil {
 		return ObjectInfo{}, err
 	}
-	counted := &countingReader{r: body}
+	counted := &countingReader{r: body, limit: MaxPartNumber * partSize}
 	calls := &uploadCalls{Client: s.sdk, s: s, key: key}
 	uploader := manager.NewUploader(calls, func(u *manager.Uploader) {
 		u.PartSize, u.Concurrency = partSize, partConcurrency
@@ -75,16 +75,19 @@ func (s *S3) putParts(ctx context.Context, key string, body io.Reader, o *PutOpt
 	return ObjectInfo{}, partsStay(err, calls.uploadID, calls.abortErr)
 }
 
-// countingReader remembers how far a reader came, and the error that it ended with.
+// countingReader remembers how far a reader came, and the error that it ended with: ErrTooLarge past limit bytes.
 type countingReader struct {
-	r   io.Reader
-	n   int64
-	err error // other than io.EOF
+	r     io.Reader
+	limit int64
+	n     int64
+	err   error // other than io.EOF
 }
 
 func (c *countingReader) Read(p []byte) (int, error) {
 	n, err := c.r.Read(p)
-	c.n += int64(n)
+	if c.n += int64(n); c.n > c.limit {
+		n, err = 0, &Error{Kind: ErrTooLarge, Err: fmt.Errorf("the content has over %d bytes, which takes its Size to be known ahead", c.limit)}
+	}
 	if err != nil && err != io.EOF {
 		c.err = err
 	}
