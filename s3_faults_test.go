@@ -2,7 +2,10 @@ package maskstore
 
 import (
 	"context"
+	"crypto/md5"
+	"encoding/base64"
 	"errors"
+	"fmt"
 	"io"
 	"math"
 	"net/http"
@@ -184,4 +187,41 @@ func (b neverEnding) Read(p []byte) (int, error) {
 		p[i] = byte(b)
 	}
 	return len(p), nil
+}
+
+// What no server says is gone may still be there.
+func TestS3UnprovenDeletions(t *testing.T) {
+	for _, row := range []struct {
+		answer answer
+		keys   int   // that are to be deleted
+		left   int   // that give an error
+		want   error // its kind
+	}{
+		{answer{status: 204}, 1, 0, nil},
+		{answer{status: 404, code: "NoSuchKey"}, 1, 0, nil},
+		{answer{status: 404, text: "<html>no such page</html>"}, 1, 1, ErrNotFound},
+		{answer{status: 200, text: "<html>welcome</html>"}, 1, 1, ErrBadResponse},
+		{answer{status: 200}, 2, 2, ErrBadResponse},
+		{answer{status: 200, text: " \n"}, 2, 2, ErrBadResponse},
+		{answer{status: 200, text: "<html>welcome</html>"}, 2, 2, ErrBadResponse},
+		{answer{status: 200, text: "<DeleteResult><Error>"}, 2, 2, ErrBadResponse},
+		{answer{status: 200, text: "<Error><Code>InternalError</Code></Error>"}, 2, 2, ErrBadResponse},
+		{answer{status: 200, text: "<DeleteResult/>", short: true}, 2, 2, ErrUnavailable},
+		{answer{status: 200, text: "<DeleteResult/>"}, 2, 0, nil},
+		{answer{status: 200, text: `<DeleteResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"></DeleteResult>`}, 2, 0, nil},
+		{answer{status: 200, text: "<DeleteResult><Error><Key>" + testKey + "2</Key><Code>AccessDenied</Code></Error></DeleteResult>"}, 2, 1, ErrAccessDenied},
+		{answer{status: 200, text: "<DeleteResult><Error><Key>" + testKey + "2</Key><Code>NoSuchKey</Code></Error></DeleteResult>"}, 2, 0, nil},
+	} {
+		inBubble(t, fmt.Sprint(row.answer, row.keys), func(t *testing.T) {
+			server := &scripted{answers: []answer{row.answer}}
+			err := testS3(t, server).Delete(t.Context(), []string{testKey, testKey + "2"}[:row.keys]...)
+			if got := KeyErrors(err); len(got) != row.left || !errors.Is(err, row.want) {
+				t.Errorf("%d errors: %v", len(got), err)
+			}
+			sum := md5.Sum([]byte(server.bodies[0]))
+			if md5 := server.headers[0].Get("Content-Md5"); row.keys > 1 && md5 != base64.StdEncoding.EncodeToString(sum[:]) {
+				t.Errorf("Content-MD5 is %q", md5)
+			}
+		})
+	}
 }

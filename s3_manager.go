@@ -129,6 +129,7 @@ func (c *uploadCalls) UploadPart(ctx context.Context, in *s3.UploadPartInput, _ 
 
 // Successes that say nothing.
 var (
+	errNoDeletion = &Error{Kind: ErrBadResponse, Err: errors.New("the answer does not say what was deleted")}
 	errNoETag     = &Error{Kind: ErrBadResponse, Err: errors.New("the answer has no usable ETag")}
 	errNoListing  = &Error{Kind: ErrBadResponse, Err: errors.New("the answer is no listing of what was asked for")}
 	errNoUploadID = &Error{Kind: ErrBadResponse, Err: errors.New("the answer has no upload ID")}

@@ -23,7 +23,7 @@ type request struct {
 	query  []sigv4.Param // beside what signs
 	signed []sigv4.Param // headers that must be signed, by their names in lower case
 	header http.Header   // further headers
-	body   Body          // of a PUT; Open is nil: none
+	body   Body          // Open is nil: none
 	status int           // of success
 	answer *[]byte       // where the answer's body goes, up to maxListing of it, and must arrive whole; nil: the caller reads it
 }
@@ -66,11 +66,12 @@ func (s *S3) once(ctx context.Context, q *request, u SignedURL) (*http.Response,
 	}
 	req.Header.Set("Accept-Encoding", "identity") // else the client, or a proxy, may hide the object's length
 	resp, err := s.http.Do(req)
-	body.Close() // the transport may still be reading
-	switch {
-	case err != nil && content.err != nil:
-		return nil, &failure{err: opError("", "", nil, content.err)} // no other attempt mends the body
-	case err != nil:
+	defer body.Close() // the transport may still be reading, and where it fails at that, so does the answer
+	if err != nil {
+		body.Close()
+		if content.err != nil {
+			return nil, &failure{err: opError("", "", nil, content.err)} // no other attempt mends the body
+		}
 		return nil, noAnswer(u, err)
 	}
 	if resp.StatusCode == q.status && q.answer == nil {
