@@ -269,6 +269,9 @@ func validPath(field, path string) error {
 		return validSegment(field, path, last)
 	}
 	for i, r := range path {
+		if r >= ' ' && r < 0x7f {
+			continue
+		}
 		if unicode.IsControl(r) || r == '\ufffe' || r == '\uffff' {
 			return keyError(field, path, fmt.Sprintf("holds %U at byte %d", r, i), "no control character, U+FFFE or U+FFFF")
 		}

@@ -41,9 +41,15 @@ func downloadQuery(key string, opts *DownloadURLOptions) []sigv4.Param {
 	}
 }
 
-// canonicalName is http.CanonicalHeaderKey, which allocates for names that are not the web's.
+// canonicalName is http.CanonicalHeaderKey, which takes longer, and allocates for names that are not the web's.
 func canonicalName(name string) string {
 	switch name {
+	case "content-type":
+		return "Content-Type"
+	case "if-match":
+		return "If-Match"
+	case "if-none-match":
+		return "If-None-Match"
 	case "x-amz-checksum-sha256":
 		return "X-Amz-Checksum-Sha256"
 	case "x-amz-server-side-encryption":
@@ -64,6 +70,6 @@ func presign(s *sigv4.Signer, c sigv4.Credentials, r *sigv4.Request, size int64)
 	}
 	return SignedURL{
 		Method: r.Method, URL: s.Presign(c, r), Header: header, ContentLength: size,
-		Expires: r.Time.UTC().Truncate(time.Second).Add(r.TTL),
+		Expires: time.Unix(r.Time.Unix(), 0).UTC().Add(r.TTL),
 	}
 }

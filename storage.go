@@ -143,7 +143,9 @@ func (s SHA256) Base64() string {
 	if s.IsZero() {
 		return ""
 	}
-	return base64.StdEncoding.EncodeToString(s[:])
+	var text [44]byte // EncodeToString would allocate it as well
+	base64.StdEncoding.Encode(text[:], s[:])
+	return string(text[:])
 }
 
 // MarshalText gives what String gives.

@@ -133,7 +133,7 @@ func (r random) request() (Credentials, *Request) {
 		TTL:    time.Duration(r.Int64N(int64(maxTTL))),
 	}
 	for range r.IntN(4) {
-		name := pick(r, "response-content-type", "response-content-disposition", "partNumber", "uploadId", "X-Amz-Z", "A", "a", "a-", "a0", r.text(5))
+		name := pick(r, "response-content-type", "response-content-disposition", "partNumber", "uploadId", "X-Amy", "X-B", "A", "a", "a-", "a0", r.text(5))
 		req.Query = append(req.Query, Param{name, r.text(12)})
 	}
 	if r.IntN(2) == 0 {
@@ -172,14 +172,14 @@ func TestAgainstSDK(t *testing.T) {
 
 func FuzzPresign(f *testing.F) {
 	f.Add("mask/a/g/0001_liver.png", "x-id", "PutObject", "image/png", "minio:9000", "token", int64(1_772_000_000), 600)
-	f.Add("mask/가/ /..", "X-Amz-A", "+%&=", "  a   b  ", "[::1]:443", "", int64(-1), 1)
+	f.Add("mask/가/ /..", "X-Amz", "+%&=", "  a   b  ", "[::1]:443", "", int64(-1), 1)
 	f.Fuzz(func(t *testing.T, path, name, value, header, host, token string, at int64, seconds int) {
 		u, err := url.Parse("http://" + host + "/")
 		if err != nil || u.Host != host || u.String() != "http://"+host+"/" || at < -62e9 || at > 253e9 || seconds < 0 || seconds > 1e6 {
 			return // the SDK cannot sign it
 		}
 		if strings.HasPrefix(name, "X-Amz-") {
-			name = "x" + name // the SDK replaces those that it sets itself
+			name = "x" + name // which are not for a caller
 		}
 		c := Credentials{"AK", "SK", token}
 		req := &Request{

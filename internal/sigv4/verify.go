@@ -66,7 +66,8 @@ func Verify(r *http.Request, region string, now time.Time, lookup func(accessKey
 	}
 
 	canonical := fmt.Appendf(nil, "%s\n%s\n%s\n", r.Method, r.URL.EscapedPath(), q.canonical)
-	canonical = appendHeaders(canonical, header, q.signedHeaders)
+	canonical = appendHeaders(canonical, header)
+	canonical = append(canonical, q.signedHeaders+"\n"+payload...)
 	key := deriveKey(c, at[:dateLength], region)
 	signature := key.sign([]byte(at), canonical)
 	if subtle.ConstantTimeCompare(signature[:], []byte(q.signature)) == 0 {
