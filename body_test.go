@@ -40,7 +40,7 @@ func TestVerifier(t *testing.T) {
 	}
 	for _, tt := range tests {
 		for how, wrap := range readers {
-			v := newVerifier(wrap(strings.NewReader(content)), tt.size, tt.sum)
+			v := newHasher(wrap(strings.NewReader(content)), tt.size, tt.sum)
 			got, err := io.ReadAll(v)
 			if !errors.Is(err, tt.want) || (err == nil) != (tt.want == nil) || len(got) > tt.got || !strings.HasPrefix(content, string(got)) {
 				t.Errorf("%s, %s: %q, %v", tt.name, how, got, err)

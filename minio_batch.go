@@ -102,7 +102,7 @@ func addToTar(w *tar.Writer, item *UploadItem) (ObjectInfo, error) {
 	if err := w.WriteHeader(header); err != nil {
 		return info, err
 	}
-	md5, verified := md5.New(), newVerifier(r, item.Body.Size, item.Body.SHA256)
+	md5, verified := md5.New(), newHasher(r, item.Body.Size, item.Body.SHA256)
 	if _, err := io.Copy(io.MultiWriter(w, md5), verified); err != nil {
 		return info, err
 	}

@@ -21,7 +21,8 @@ import (
 )
 
 const (
-	// partConcurrency is how many parts of a Put are under way at a time, each held in memory.
+	// partConcurrency is how many parts of an object are under way at a time. A Put holds as many in memory, one of which is
+	// being read.
 	partConcurrency = 4
 	// settleGrace is how long a call that must be seen to its end may go on after the caller's context has ended.
 	settleGrace = 4 * time.Second
@@ -46,7 +47,7 @@ func (s *S3) putParts(ctx context.Context, key string, body io.Reader, o *PutOpt
 	counted := &countingReader{r: body, limit: MaxPartNumber * partSize}
 	calls := &uploadCalls{Client: s.sdk, s: s, key: key}
 	uploader := manager.NewUploader(calls, func(u *manager.Uploader) {
-		u.PartSize, u.Concurrency = partSize, partConcurrency
+		u.PartSize, u.Concurrency = partSize, partConcurrency-1
 	})
 	input := &s3.PutObjectInput{
 		Bucket: &s.bucket, Key: &key, Body: counted, ContentType: aws.String(cmp.Or(o.ContentType, typeByName(key))),

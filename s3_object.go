@@ -41,12 +41,19 @@ func (s *S3) put(ctx context.Context, key string, body io.Reader, o *PutOptions)
 	}
 	var data bytes.Buffer
 	data.Grow(int(o.Size) + bytes.MinRead)
-	if _, err := io.CopyN(&data, verified, maxSinglePut+1); err == nil {
+	_, err := io.CopyN(&data, verified, 1<<20)
+	if err == nil {
+		data.Grow(maxSinglePut + bytes.MinRead - data.Len()) // at once: doubling would hold three times as much
+		_, err = io.CopyN(&data, verified, maxSinglePut+1-int64(data.Len()))
+	}
+	switch err {
+	case nil:
 		return s.putParts(ctx, key, io.MultiReader(&data, verified), o)
-	} else if err != io.EOF {
+	case io.EOF:
+		return s.putWhole(ctx, key, data.Bytes(), o)
+	default:
 		return ObjectInfo{}, err
 	}
-	return s.putWhole(ctx, key, data.Bytes(), o)
 }
 
 func (s *S3) putWhole(ctx context.Context, key string, data []byte, o *PutOptions) (ObjectInfo, error) {
