@@ -31,14 +31,9 @@ type request struct {
 // do makes a request, again where that may help. The caller closes the answer's body. maybeDone tells that an attempt
 // whose answer was lost may have done it already.
 func (s *S3) do(ctx context.Context, q *request) (resp *http.Response, maybeDone bool, err error) {
-	u, err := s.sign(ctx, s.own, q.key, &sigv4.Request{Method: q.method, Query: q.query, Header: q.signed}, requestTTL, q.body.Size)
-	if err != nil {
-		return nil, false, err
-	}
-	u.Expires = time.Time{} // the server judges it, by its own clock
-	err = retry(ctx, u, s3Attempts, func() *failure {
+	err = retry(ctx, SignedURL{}, s3Attempts, func() *failure {
 		var f *failure
-		if resp, f = s.once(ctx, q, u); f != nil {
+		if resp, f = s.once(ctx, q); f != nil {
 			maybeDone = maybeDone || f.maybeDone
 		}
 		return f
@@ -46,7 +41,12 @@ func (s *S3) do(ctx context.Context, q *request) (resp *http.Response, maybeDone
 	return resp, maybeDone, err
 }
 
-func (s *S3) once(ctx context.Context, q *request, u SignedURL) (*http.Response, *failure) {
+// once makes one attempt. It signs it itself: the pauses before it may outlast a signature, and the credentials.
+func (s *S3) once(ctx context.Context, q *request) (*http.Response, *failure) {
+	u, err := s.sign(ctx, s.own, q.key, &sigv4.Request{Method: q.method, Query: q.query, Header: q.signed}, requestTTL, q.body.Size)
+	if err != nil {
+		return nil, &failure{err: err}
+	}
 	var body io.ReadCloser = http.NoBody
 	content := new(source)
 	if q.body.Size > 0 {
