@@ -202,10 +202,11 @@ func refusedKind(u SignedURL, status int, code, message string) error {
 func kindOfCode(code, message string) error {
 	switch code {
 	case "AccessDenied":
-		if strings.Contains(message, "expired") {
+		// The beginnings, as S3 and MinIO have them: a denial may go on with names of users and policies.
+		if strings.HasPrefix(message, "request has expired") {
 			return ErrExpired
 		}
-		if strings.Contains(message, "not valid yet") || strings.Contains(message, "not yet valid") {
+		if strings.HasPrefix(message, "request is not valid yet") || strings.HasPrefix(message, "request is not yet valid") {
 			return ErrClockSkew
 		}
 		return ErrAccessDenied

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -39,4 +40,19 @@ func TestS3SignsEachAttempt(t *testing.T) {
 			t.Errorf("%v after %d attempts", err, attempts)
 		}
 	})
+}
+
+// A word of a user's or a policy's name in a denial says nothing about clocks.
+func TestDeniedIsNotExpired(t *testing.T) {
+	for message, want := range map[string]error{
+		"Request has expired":      ErrExpired,
+		"Request is not valid yet": ErrClockSkew,
+		"Access Denied":            ErrAccessDenied,
+		"User: arn:aws:iam::1:user/expired is not authorized to perform: s3:PutObject": ErrAccessDenied,
+		"Denied by the policy expired-studies, which is not valid yet-another":         ErrAccessDenied,
+	} {
+		if got := kindOfCode("AccessDenied", strings.ToLower(message)); got != want {
+			t.Errorf("%q: %v; want %v", message, got, want)
+		}
+	}
 }
