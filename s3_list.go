@@ -8,6 +8,7 @@ import (
 	"iter"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/pacs-extension/maskstore/internal/sigv4"
 )
@@ -20,10 +21,11 @@ func (s *S3) List(ctx context.Context, prefix string, opts *ListOptions) iter.Se
 	o := *or(opts)
 	return func(yield func(ObjectInfo, error) bool) {
 		err := cmp.Or(ValidPrefix(prefix), o.check())
-		first, last, token, left := "", "", "", o.Limit
+		first, token, left := "", "", o.Limit
 		if err == nil {
 			first = o.firstKey(prefix)
 		}
+		var last ObjectInfo
 		for more := true; more && err == nil; {
 			var page *listing
 			if page, err = s.listPage(ctx, prefix, &o, token, left); err != nil {
@@ -31,14 +33,17 @@ func (s *S3) List(ctx context.Context, prefix string, opts *ListOptions) iter.Se
 			}
 			token, more = page.next, page.isTruncated
 			for _, info := range page.entries {
-				if info.Key < first {
-					continue // a common prefix that StartAfter lies in
+				if info.IsPrefix && last.IsPrefix && info.Key == last.Key {
+					continue // a common prefix that two pages have keys under
 				}
-				if last != "" && info.Key <= last {
-					err = &Error{Kind: ErrBadResponse, Err: fmt.Errorf("the listing gives %q after %q", info.Key, last)}
+				if !strings.HasPrefix(info.Key, prefix) || last.Key != "" && info.Key <= last.Key {
+					err = &Error{Kind: ErrBadResponse, Err: fmt.Errorf("the listing of %q gives %q after %q", prefix, info.Key, last.Key)}
 					break
 				}
-				if last = info.Key; !yield(info, nil) {
+				if last = info; info.Key < first {
+					continue // such as a common prefix that StartAfter lies in
+				}
+				if !yield(info, nil) {
 					return
 				}
 				if left--; left == 0 {
@@ -81,7 +86,7 @@ func (s *S3) listPage(ctx context.Context, prefix string, o *ListOptions, token 
 	if err != nil {
 		return nil, &Error{Kind: ErrBadResponse, Err: fmt.Errorf("the listing cannot be read: %w", err)}
 	}
-	if page.isTruncated && page.next == "" {
+	if page.isTruncated && (page.next == "" || page.next == token) {
 		return nil, &Error{Kind: ErrBadResponse, Err: errors.New("the listing is cut and does not say where it goes on")}
 	}
 	return page, nil

@@ -176,6 +176,39 @@ func TestS3Listing(t *testing.T) {
 			t.Error(diff)
 		}
 	})
+	// Which some servers give with each page that has keys under it.
+	inBubble(t, "a common prefix of two pages", func(t *testing.T) {
+		server := &scripted{answers: []answer{pageAnswer([]string{"mask/a"}, []string{"mask/b/"}, "t1"), pageAnswer([]string{"mask/c"}, []string{"mask/b/"}, "")}}
+		var got []string
+		for info, err := range testS3(t, server).List(t.Context(), "mask/", &ListOptions{Delimiter: "/"}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, info.Key)
+		}
+		if diff := cmp.Diff([]string{"mask/a", "mask/b/", "mask/c"}, got); diff != "" {
+			t.Error(diff)
+		}
+	})
+	inBubble(t, "a server that does not know where to start", func(t *testing.T) {
+		server := &scripted{answers: []answer{pageAnswer([]string{"mask/a", "mask/b", "mask/c"}, nil, ""), pageAnswer([]string{"mask/a"}, nil, "t1")}}
+		s := testS3(t, server)
+		var got []string
+		for info, err := range s.List(t.Context(), "mask/", &ListOptions{StartAfter: "mask/b"}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, info.Key)
+		}
+		if !slices.Equal(got, []string{"mask/c"}) {
+			t.Errorf("got %q", got)
+		}
+		for _, err := range s.List(t.Context(), "mask/", &ListOptions{StartAfter: "mask/b"}) {
+			if !errors.Is(err, ErrBadResponse) {
+				t.Errorf("the first page again and again: %v", err)
+			}
+		}
+	})
 	inBubble(t, "broken out of", func(t *testing.T) {
 		server := &scripted{answers: []answer{pageAnswer([]string{"mask/a", "mask/b"}, nil, "t1")}}
 		for range testS3(t, server).List(t.Context(), "mask/", nil) {
@@ -202,6 +235,10 @@ func TestS3Listing(t *testing.T) {
 		"no next page":        {status: 200, text: "<ListBucketResult><IsTruncated>true</IsTruncated></ListBucketResult>"},
 		"a key not encoded":   pageAnswer([]string{"mask/%zz"}, nil, ""),
 		"cut off":             {status: 200, text: "<ListBucketResult><Contents><Key>mask/a</Key>"},
+		"nothing, again":      pageAnswer(nil, nil, "t1"),
+		"another prefix's":    pageAnswer([]string{"masks/a"}, nil, ""),
+		"another directory":   pageAnswer(nil, []string{"other/"}, ""),
+		"a key twice":         pageAnswer([]string{"mask/a", "mask/a"}, nil, ""),
 	} {
 		inBubble(t, name, func(t *testing.T) {
 			var last error
