@@ -120,6 +120,7 @@ func (s *S3) ListParts(ctx context.Context, key, uploadID string) iter.Seq2[Part
 			return
 		}
 		in := &s3.ListPartsInput{Bucket: &s.bucket, Key: &key, UploadId: &uploadID}
+		last, marker := 0, 0
 		for more := true; more; {
 			page, err := s.sdk.ListParts(ctx, in)
 			if err != nil {
@@ -127,17 +128,22 @@ func (s *S3) ListParts(ctx context.Context, key, uploadID string) iter.Seq2[Part
 				return
 			}
 			more = aws.ToBool(page.IsTruncated)
-			if aws.ToString(page.UploadId) != uploadID || more && aws.ToString(page.NextPartNumberMarker) == aws.ToString(in.PartNumberMarker) {
+			next, _ := strconv.Atoi(aws.ToString(page.NextPartNumberMarker))
+			if aws.ToString(page.UploadId) != uploadID || aws.ToString(page.Key) != key || more && next <= marker {
 				yield(Part{}, opError(op, key, nil, errNoListing))
 				return
 			}
 			for _, p := range page.Parts {
 				part := Part{int(aws.ToInt32(p.PartNumber)), aws.ToInt64(p.Size), trimETag(p.ETag), parseBase64(aws.ToString(p.ChecksumSHA256))}
-				if !yield(part, nil) {
+				if part.PartNumber <= last {
+					yield(Part{}, opError(op, key, nil, errNoListing))
+					return
+				}
+				if last = part.PartNumber; !yield(part, nil) {
 					return
 				}
 			}
-			in.PartNumberMarker = page.NextPartNumberMarker
+			marker, in.PartNumberMarker = next, page.NextPartNumberMarker
 		}
 	}
 }
@@ -205,13 +211,19 @@ func (s *S3) ListMultipartUploads(ctx context.Context, prefix string) iter.Seq2[
 				return
 			}
 			more = aws.ToBool(page.IsTruncated)
-			again := aws.ToString(page.NextKeyMarker) == aws.ToString(in.KeyMarker) && aws.ToString(page.NextUploadIdMarker) == aws.ToString(in.UploadIdMarker)
-			if aws.ToString(page.Bucket) != s.bucket || more && again {
+			onward := strings.Compare(aws.ToString(page.NextKeyMarker), aws.ToString(in.KeyMarker))
+			again := onward == 0 && aws.ToString(page.NextUploadIdMarker) == aws.ToString(in.UploadIdMarker)
+			if aws.ToString(page.Bucket) != s.bucket || more && (onward < 0 || again) {
 				yield(MultipartUpload{}, opError(op, prefix, nil, errNoListing))
 				return
 			}
 			for _, u := range page.Uploads {
-				if !yield(MultipartUpload{aws.ToString(u.Key), aws.ToString(u.UploadId), aws.ToTime(u.Initiated)}, nil) {
+				upload := MultipartUpload{aws.ToString(u.Key), aws.ToString(u.UploadId), aws.ToTime(u.Initiated)}
+				if !strings.HasPrefix(upload.Key, prefix) || upload.UploadID == "" {
+					yield(MultipartUpload{}, opError(op, prefix, nil, errNoListing))
+					return
+				}
+				if !yield(upload, nil) {
 					return
 				}
 			}

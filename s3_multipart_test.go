@@ -132,18 +132,40 @@ func TestS3MultipartListings(t *testing.T) {
 			t.Errorf("got %q by %v", got, queries)
 		}
 	})
-	for name, page := range map[string]string{"parts in circles": parts, "uploads in circles": uploads} {
-		inBubble(t, name, func(t *testing.T) {
-			server := &scripted{answers: []answer{{status: 200, text: fmt.Sprintf(page, "", true, "7")}}}
+	page := func(format, entries string, more bool, next string) answer {
+		return answer{status: 200, text: fmt.Sprintf(format, entries, more, next)}
+	}
+	const part, upload = "<Part><PartNumber>1</PartNumber></Part>", "<Upload><Key>mask/a</Key><UploadId>1</UploadId></Upload>"
+	for _, row := range []struct {
+		name     string
+		uploads  bool
+		pages    []answer
+		requests int
+	}{
+		{"parts in circles", false, []answer{page(parts, "", true, "7")}, 2},
+		{"uploads in circles", true, []answer{page(uploads, "", true, "7")}, 2},
+		{"parts without a next page", false, []answer{page(parts, part, true, "")}, 1},
+		{"uploads without a next page", true, []answer{page(uploads, upload, true, "")}, 1},
+		{"parts without a third page", false, []answer{page(parts, "", true, "7"), page(parts, "", true, "")}, 2},
+		{"uploads without a third page", true, []answer{page(uploads, "", true, "7"), page(uploads, "", true, "")}, 2},
+		{"parts back and forth", false, []answer{page(parts, "", true, "7"), page(parts, "", true, "3"), page(parts, "", true, "7")}, 2},
+		{"a part twice", false, []answer{page(parts, part, true, "1"), page(parts, part, false, "")}, 2},
+		{"parts of another key", false, []answer{page(strings.ReplaceAll(parts, testKey, "mask/other"), part, false, "")}, 1},
+		{"uploads of another prefix", true, []answer{page(uploads, strings.ReplaceAll(upload, "mask/", "masks/"), false, "")}, 1},
+		{"an upload without an ID", true, []answer{page(uploads, strings.ReplaceAll(upload, ">1<", "><"), false, "")}, 1},
+	} {
+		inBubble(t, row.name, func(t *testing.T) {
+			end := map[bool]string{false: parts, true: uploads}[row.uploads]
+			server := &scripted{answers: append(row.pages, row.pages[0], page(end, "", false, ""))}
 			var err error
-			if name == "parts in circles" {
-				for _, err = range testS3(t, server).ListParts(t.Context(), testKey, "id") {
-				}
-			} else {
+			if row.uploads {
 				for _, err = range testS3(t, server).ListMultipartUploads(t.Context(), "mask/") {
 				}
+			} else {
+				for _, err = range testS3(t, server).ListParts(t.Context(), testKey, "id") {
+				}
 			}
-			if !errors.Is(err, ErrBadResponse) || len(server.bodies) != 2 {
+			if !errors.Is(err, ErrBadResponse) || len(server.bodies) != row.requests {
 				t.Errorf("error is %v after %d requests", err, len(server.bodies))
 			}
 		})
