@@ -20,7 +20,8 @@ import (
 
 func trimETag(etag *string) string { return strings.Trim(aws.ToString(etag), `"`) }
 
-// Copy copies src to dst within the bucket.
+// Copy copies src to dst within the bucket. Where the copy then cannot be described, its Size, ContentType and SHA256 are
+// unset.
 func (s *S3) Copy(ctx context.Context, src, dst string, opts *CopyOptions) (ObjectInfo, error) {
 	info, err := s.copy(ctx, src, dst, or(opts))
 	return info, opError("Copy", dst, nil, err)
@@ -47,7 +48,17 @@ func (s *S3) copy(ctx context.Context, src, dst string, o *CopyOptions) (ObjectI
 	if out.CopyObjectResult == nil || trimETag(out.CopyObjectResult.ETag) == "" {
 		return ObjectInfo{}, errNoETag
 	}
-	return s.stat(ctx, dst)
+	info := ObjectInfo{Key: dst, ETag: trimETag(out.CopyObjectResult.ETag), LastModified: aws.ToTime(out.CopyObjectResult.LastModified)}
+	return s.describe(ctx, info), nil
+}
+
+// describe adds to info, of an object that was just written, what a Stat says of it. Where that fails, or another object
+// lies there by now, the write succeeded all the same, and info is what is known.
+func (s *S3) describe(ctx context.Context, info ObjectInfo) ObjectInfo {
+	if stat, err := s.stat(ctx, info.Key); err == nil && stat.ETag == info.ETag {
+		return stat
+	}
+	return info
 }
 
 // CreateMultipartUpload begins an upload, whose parts carry SHA-256 checksums. When ctx ends it still waits a little for
@@ -148,7 +159,8 @@ func (s *S3) ListParts(ctx context.Context, key, uploadID string) iter.Seq2[Part
 	}
 }
 
-// CompleteMultipartUpload makes the object of the parts given.
+// CompleteMultipartUpload makes the object of the parts given. Where the object then cannot be described, its Size is the
+// sum of the parts', and LastModified and ContentType are unset.
 func (s *S3) CompleteMultipartUpload(ctx context.Context, key, uploadID string, parts []Part, opts *PutOptions) (ObjectInfo, error) {
 	info, err := s.complete(ctx, key, uploadID, parts, or(opts))
 	return info, opError("CompleteMultipartUpload", key, nil, err)
@@ -174,7 +186,7 @@ func (s *S3) complete(ctx context.Context, key, uploadID string, parts []Part, o
 	if o.NoOverwrite {
 		in.IfNoneMatch = aws.String("*")
 	}
-	_, err := s.completeParts(ctx, in)
+	info, err := s.completeParts(ctx, in)
 	if errors.Is(err, ErrInvalidArgument) {
 		input := &InputError{Field: "parts", Problem: "are refused", Want: "those that UploadPart gave, all but the last of at least 5 MiB"}
 		err = &Error{Kind: ErrInvalidArgument, Err: fmt.Errorf("%w: %w", input, err)}
@@ -182,7 +194,10 @@ func (s *S3) complete(ctx context.Context, key, uploadID string, parts []Part, o
 	if err != nil {
 		return ObjectInfo{}, err
 	}
-	return s.stat(ctx, key)
+	for _, p := range parts {
+		info.Size += p.Size
+	}
+	return s.describe(ctx, info), nil
 }
 
 // AbortMultipartUpload ends an upload and deletes its parts.

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestS3MultipartUpload(t *testing.T) {
@@ -167,6 +168,29 @@ func TestS3MultipartListings(t *testing.T) {
 			}
 			if !errors.Is(err, ErrBadResponse) || len(server.bodies) != row.requests {
 				t.Errorf("error is %v after %d requests", err, len(server.bodies))
+			}
+		})
+	}
+}
+
+// What was written stays written when it cannot be described, or someone else writes there at once.
+func TestS3WrittenButNotDescribed(t *testing.T) {
+	done := answer{status: 200, text: `<CompleteMultipartUploadResult><ETag>"e1"</ETag></CompleteMultipartUploadResult>`}
+	copied := answer{status: 200, text: `<CopyObjectResult><ETag>"e1"</ETag><LastModified>2026-01-02T03:04:05Z</LastModified></CopyObjectResult>`}
+	for name, head := range map[string]answer{
+		"denied": {status: 403}, "lost": {lose: true}, "deleted": {status: 404}, "replaced": objectAnswer("", "ETag", `"e2"`),
+	} {
+		inBubble(t, name, func(t *testing.T) {
+			server := &scripted{answers: []answer{done, head}}
+			parts := []Part{{PartNumber: 1, Size: MinPartSize, ETag: "a"}, {PartNumber: 2, Size: 7, ETag: "b"}}
+			got, err := testS3(t, server).CompleteMultipartUpload(t.Context(), testKey, "id", parts, nil)
+			if want := (ObjectInfo{Key: testKey, Size: MinPartSize + 7, ETag: "e1"}); got != want || err != nil {
+				t.Errorf("completed: %+v, %v", got, err)
+			}
+			server = &scripted{answers: []answer{copied, head}}
+			got, err = testS3(t, server).Copy(t.Context(), testKey+"2", testKey, nil)
+			if want := (ObjectInfo{Key: testKey, ETag: "e1", LastModified: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}); got != want || err != nil {
+				t.Errorf("copied: %+v, %v", got, err)
 			}
 		})
 	}
