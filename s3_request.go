@@ -128,8 +128,9 @@ func infoOf(key string, resp *http.Response) (ObjectInfo, error) {
 	h := resp.Header
 	etag, err := etagOf(resp)
 	info := ObjectInfo{Key: key, Size: resp.ContentLength, ETag: etag, ContentType: h.Get("Content-Type")}
-	info.LastModified, _ = http.ParseTime(h.Get("Last-Modified"))                        // zero where there is none
-	if resp.StatusCode == http.StatusOK && h.Get("X-Amz-Checksum-Type") != "COMPOSITE" { // else it may be the range's, or is the parts'
+	info.LastModified, _ = http.ParseTime(h.Get("Last-Modified")) // zero where there is none
+	// Of a range it may be the range's own, of an object in parts it is made of theirs.
+	if resp.StatusCode == http.StatusOK && h.Get("X-Amz-Checksum-Type") != "COMPOSITE" {
 		info.SHA256 = parseBase64(h.Get("X-Amz-Checksum-Sha256"))
 	}
 	if _, total, ok := strings.Cut(h.Get("Content-Range"), "/"); ok {
