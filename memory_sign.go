@@ -58,7 +58,7 @@ func (m *Memory) ttl(asked time.Duration) (time.Duration, error) {
 	if err == nil && ttl < time.Second {
 		err = inputError("DefaultTTL", "or MaxTTL is under 1s", "1s or more, or 0 for the package's")
 	}
-	return ttl.Truncate(time.Second), err
+	return ttl, err
 }
 
 func (m *Memory) keyPair() sigv4.Credentials {

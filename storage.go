@@ -232,7 +232,7 @@ func checkTTL(ttl, def, limit time.Duration) (time.Duration, error) {
 	problem := ""
 	switch {
 	case ttl == 0:
-		return min(def, limit), nil
+		return min(def, limit).Truncate(time.Second), nil
 	case ttl < 0:
 		problem = "negative"
 	case ttl < time.Second:

@@ -149,6 +149,7 @@ func TestCheckTTL(t *testing.T) {
 		{0, 0, 0, 600 * time.Second},
 		{0, time.Minute, 0, time.Minute},
 		{0, time.Hour, time.Minute, time.Minute},
+		{0, 1500 * time.Millisecond, 0, time.Second},
 		{time.Second, 0, 0, time.Second},
 		{1500 * time.Millisecond, 0, 0, time.Second},
 		{time.Hour, 0, 0, time.Hour},
