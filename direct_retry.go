@@ -103,13 +103,20 @@ func noAnswer(u SignedURL, err error) *failure {
 	if e, ok := errors.AsType[*url.Error](err); ok {
 		err = e.Err // which, unlike e, does not print the URL
 	}
-	_, distrusted := errors.AsType[*tls.CertificateVerificationError](err)
 	dial, ok := errors.AsType[*net.OpError](err)
 	return &failure{
 		err:       &Error{Kind: ErrUnavailable, Err: fmt.Errorf("%v: %w", u, err)},
-		again:     !distrusted,
-		maybeDone: !distrusted && !(ok && dial.Op == "dial"),
+		again:     !isNoTLS(err),
+		maybeDone: !isNoTLS(err) && !(ok && dial.Op == "dial"),
 	}
+}
+
+// isNoTLS tells errors of a TLS connection that no other attempt mends: a certificate that is not trusted, and a server
+// that speaks plain HTTP, or no HTTP at all.
+func isNoTLS(err error) bool {
+	_, distrusted := errors.AsType[*tls.CertificateVerificationError](err)
+	_, plain := errors.AsType[tls.RecordHeaderError](err)
+	return distrusted || plain || errors.Is(err, http.ErrSchemeMismatch)
 }
 
 // badAnswer is a success that makes no sense.
@@ -179,6 +186,8 @@ func refusedKind(u SignedURL, status int, code, message string) error {
 		return ErrPreconditionFailed // the object that was to be replaced is gone
 	case status == http.StatusTooManyRequests:
 		return ErrThrottled
+	case status == http.StatusRequestTimeout:
+		return ErrUnavailable
 	case status == http.StatusUnauthorized:
 		return ErrUnauthenticated
 	case status == http.StatusForbidden:
@@ -242,7 +251,7 @@ func kindOfCode(code, message string) error {
 		if strings.Contains(message, "region") {
 			return ErrWrongRegion
 		}
-	case "InternalError", "ServiceUnavailable":
+	case "InternalError", "ServiceUnavailable", "RequestTimeout", "ConditionalRequestConflict", "OperationAborted":
 		return ErrUnavailable
 	case "SlowDown", "SlowDownRead", "SlowDownWrite", "Throttling", "ThrottlingException", "RequestLimitExceeded":
 		return ErrThrottled

@@ -123,9 +123,15 @@ func newS3(ctx context.Context, o S3Options, encryption string) (*S3, error) {
 		// The SDK's quota for retries, shared by all requests, fails most of a burst that meets a few seconds of 503.
 		Retryer: awsretry.NewStandard(func(r *awsretry.StandardOptions) {
 			r.MaxAttempts, r.MaxBackoff, r.RateLimiter = s3Attempts, longestPause, ratelimit.None
-			tooMany := awsretry.RetryableHTTPStatusCode{Codes: map[int]struct{}{http.StatusTooManyRequests: {}}}
+			final := awsretry.IsErrorRetryableFunc(func(err error) aws.Ternary {
+				if isFinal(err) {
+					return aws.FalseTernary
+				}
+				return aws.UnknownTernary
+			})
+			status := awsretry.RetryableHTTPStatusCode{Codes: map[int]struct{}{http.StatusRequestTimeout: {}, http.StatusTooManyRequests: {}}}
 			conflict := awsretry.RetryableErrorCode{Codes: map[string]struct{}{"ConditionalRequestConflict": {}, "OperationAborted": {}}}
-			r.Retryables = append(slices.Clone(r.Retryables), tooMany, conflict)
+			r.Retryables = slices.Concat([]awsretry.IsErrorRetryable{final}, r.Retryables, []awsretry.IsErrorRetryable{status, conflict})
 		}),
 	})
 	return s, nil
@@ -174,13 +180,18 @@ func (o *S3Options) check() error {
 	return nil
 }
 
+// renewEarly is how long before their end temporary credentials are renewed: a request signed with their last seconds
+// would arrive after it.
+const renewEarly = time.Minute
+
 // provider gives what knows the credentials.
 func (o *S3Options) provider(ctx context.Context) (aws.CredentialsProvider, error) {
 	if o.AccessKey != "" {
 		static := credentials.NewStaticCredentialsProvider(o.AccessKey, o.SecretKey.Reveal(), o.SessionToken.Reveal())
 		return aws.NewCredentialsCache(static), nil
 	}
-	c, err := config.LoadDefaultConfig(ctx, config.WithRegion(o.Region))
+	early := func(o *aws.CredentialsCacheOptions) { o.ExpiryWindow = max(o.ExpiryWindow, renewEarly) }
+	c, err := config.LoadDefaultConfig(ctx, config.WithRegion(o.Region), config.WithCredentialsCacheOptions(early))
 	if err != nil {
 		return nil, &Error{Kind: ErrUnauthenticated, Err: err}
 	}

@@ -51,17 +51,22 @@ func (s *S3) sdkError(ctx context.Context, err error) error {
 	return s.explain(kind, status, code, header, err)
 }
 
+// isFinal tells errors that the SDK takes for a broken connection and that no other attempt mends: those of TLS, and the
+// 400 without a code of a server that wants TLS.
+func isFinal(err error) bool {
+	answer, ok := errors.AsType[*smithyhttp.ResponseError](err)
+	_, coded := errors.AsType[smithy.APIError](err)
+	return isNoTLS(err) || ok && answer.HTTPStatusCode() == http.StatusBadRequest && !coded
+}
+
 // sdkFailure is the failure of one attempt by the SDK.
 func (s *S3) sdkFailure(ctx context.Context, err error) *failure {
-	status, code := 0, ""
+	status := 0
 	if answer, ok := errors.AsType[*smithyhttp.ResponseError](err); ok {
 		status = answer.HTTPStatusCode()
 	}
-	if api, ok := errors.AsType[smithy.APIError](err); ok {
-		code = api.ErrorCode()
-	}
 	mapped := s.sdkError(ctx, err)
-	again := errors.Is(mapped, ErrUnavailable) || errors.Is(mapped, ErrThrottled) || isConflict(code)
+	again := !isFinal(err) && (errors.Is(mapped, ErrUnavailable) || errors.Is(mapped, ErrThrottled))
 	return &failure{err: mapped, again: again, maybeDone: status < 300 || status >= 500}
 }
 

@@ -5,7 +5,10 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -100,8 +103,13 @@ func TestS3Refusals(t *testing.T) {
 		{"internal", answer{status: 500, code: "InternalError"}, ErrUnavailable, "", 10},
 		{"bad gateway", answer{status: 502, text: "<html>Bad Gateway</html>"}, ErrUnavailable, "", 10},
 		{"too many", answer{status: 429, text: "slow"}, ErrThrottled, "", 10},
+		{"body too slow", answer{status: 400, code: "RequestTimeout"}, ErrUnavailable, "", 10},
+		{"request too slow", answer{status: 408, text: "<html>slow</html>"}, ErrUnavailable, "", 10},
+		{"conflict", answer{status: 409, code: "ConditionalRequestConflict"}, ErrUnavailable, "", 10},
+		{"other operation", answer{status: 409, code: "OperationAborted"}, ErrUnavailable, "", 10},
 		{"lost", answer{lose: true}, ErrUnavailable, "", 10},
 		{"not implemented", answer{status: 501, code: "NotImplemented"}, ErrUnsupported, "", 1},
+		{"wants TLS", answer{status: 400, text: "Client sent an HTTP request to an HTTPS server.", short: true}, ErrBadResponse, "", 1},
 		{"nonsense", answer{status: 418, text: "I'm a teapot"}, ErrBadResponse, "", 1},
 	} {
 		for _, c := range s3Calls() {
@@ -121,6 +129,8 @@ func TestS3Refusals(t *testing.T) {
 						want = nil // one of two kinds
 					case "ExpiredToken":
 						want = ErrBadResponse
+					case "RequestTimeout", "ConditionalRequestConflict", "OperationAborted":
+						return // without the code it may be anything
 					}
 				}
 				if !ok || want != nil && e.Kind != want || !strings.Contains(err.Error(), says) {
@@ -211,5 +221,39 @@ func TestS3NetworkTimeout(t *testing.T) {
 				t.Errorf("%s: %v", c.op, err)
 			}
 		})
+	}
+}
+
+// That a server speaks no TLS, or is not trusted, is told at once.
+func TestS3WithoutTLS(t *testing.T) {
+	nothing := http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("a request arrived") })
+	secure, plain := httptest.NewUnstartedServer(nothing), httptest.NewServer(nothing)
+	secure.Config.ErrorLog = log.New(io.Discard, "", 0)
+	secure.StartTLS()
+	defer secure.Close()
+	defer plain.Close()
+	for name, endpoint := range map[string]string{
+		"plain server": "https" + strings.TrimPrefix(plain.URL, "http"), "not trusted": secure.URL,
+	} {
+		for _, c := range s3Calls() {
+			dials := 0
+			transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+				if dials++; dials > 1 {
+					t.Errorf("%s, %s: tried again", name, c.op)
+				}
+				return new(net.Dialer).DialContext(ctx, network, address)
+			}}
+			o := testOptions()
+			o.Endpoint, o.HTTPClient = endpoint, &http.Client{Transport: transport}
+			s, err := NewS3(t.Context(), o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			if err := c.call(ctx, s); !errors.Is(err, ErrUnavailable) {
+				t.Errorf("%s, %s: %v", name, c.op, err)
+			}
+			cancel()
+		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -259,5 +260,33 @@ func TestS3WithoutCredentials(t *testing.T) {
 		if !errors.Is(err, ErrUnauthenticated) {
 			t.Errorf("error is %v", err)
 		}
+	}
+}
+
+// Credentials are renewed before a request that is signed with them could arrive too late.
+func TestS3RenewsCredentialsEarly(t *testing.T) {
+	expiry := time.Now().Add(time.Hour).UTC().Truncate(time.Second)
+	name := filepath.Join(t.TempDir(), "config")
+	process := fmt.Sprintf(`[default]
+credential_process = echo '{"Version": 1, "AccessKeyId": "AKIDPROC", "SecretAccessKey": "secret", "SessionToken": "token", "Expiration": "%s"}'
+`, expiry.Format(time.RFC3339))
+	if err := os.WriteFile(name, []byte(process), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, value := range map[string]string{
+		"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "AWS_EC2_METADATA_DISABLED": "true", "AWS_PROFILE": "",
+		"AWS_CONFIG_FILE": name, "AWS_SHARED_CREDENTIALS_FILE": filepath.Join(t.TempDir(), "none"),
+	} {
+		t.Setenv(name, value)
+	}
+	o := testOptions()
+	o.AccessKey, o.SecretKey, o.SessionToken = "", "", ""
+	s, err := NewS3(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := s.keys(t.Context())
+	if want := expiry.Add(-time.Minute); err != nil || !c.Expires.Equal(want) {
+		t.Errorf("renewed at %v, %v; want %v", c.Expires, err, want)
 	}
 }
