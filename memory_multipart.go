@@ -61,7 +61,7 @@ func (m *Memory) UploadPart(ctx context.Context, key, uploadID string, partNumbe
 }
 
 func (m *Memory) uploadPart(ctx context.Context, key, uploadID string, partNumber int, body Body) (Part, error) {
-	if err := cmp.Or(checkPart(key, partNumber, &body), ctx.Err()); err != nil {
+	if err := cmp.Or(checkPart(key, partNumber, &body), checkUploadID(uploadID), ctx.Err()); err != nil {
 		return Part{}, err
 	}
 	r, err := body.Open()
@@ -120,7 +120,7 @@ func (m *Memory) ListParts(ctx context.Context, key, uploadID string) iter.Seq2[
 
 // openUpload gives a copy of an open upload.
 func (m *Memory) openUpload(ctx context.Context, key, uploadID string) (memoryUpload, error) {
-	if err := cmp.Or(ValidKey(key), ctx.Err()); err != nil {
+	if err := cmp.Or(ValidKey(key), checkUploadID(uploadID), ctx.Err()); err != nil {
 		return memoryUpload{}, err
 	}
 	m.mu.RLock()
@@ -207,7 +207,7 @@ func (u *memoryUpload) join(parts []Part, m *Memory) (*memoryObject, error) {
 
 // AbortMultipartUpload ends an upload.
 func (m *Memory) AbortMultipartUpload(ctx context.Context, key, uploadID string) error {
-	if err := cmp.Or(ValidKey(key), ctx.Err()); err != nil {
+	if err := cmp.Or(ValidKey(key), checkUploadID(uploadID), ctx.Err()); err != nil {
 		return opError("AbortMultipartUpload", key, nil, err)
 	}
 	m.mu.Lock()

@@ -18,7 +18,7 @@ const (
 )
 
 // MultipartStorage is the capability to upload an object in parts. What is begun must be completed or aborted: until
-// then its parts stay, and are billed.
+// then its parts stay, and are billed. An empty uploadID is ErrInvalidArgument.
 type MultipartStorage interface {
 	// CreateMultipartUpload begins an upload. Of the options only ContentType counts here.
 	CreateMultipartUpload(ctx context.Context, key string, opts *PutOptions) (uploadID string, err error)

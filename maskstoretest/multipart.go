@@ -235,6 +235,14 @@ var multipartTests = map[string]func(*env){
 			_, err := e.multipart().UploadPart(e.Context(), e.key("upload"), id, n, unread{e}.body())
 			e.wantInput(err, "UploadPart", maskstore.ErrInvalidArgument, "partNumber")
 		}
+		_, err := e.multipart().UploadPart(e.Context(), e.key("upload"), "", 1, unread{e}.body())
+		e.wantInput(err, "UploadPart", maskstore.ErrInvalidArgument, "uploadID")
+		_, err = e.multipart().CompleteMultipartUpload(e.Context(), e.key("upload"), "", part, nil)
+		e.wantInput(err, "CompleteMultipartUpload", maskstore.ErrInvalidArgument, "uploadID")
+		e.wantInput(e.multipart().AbortMultipartUpload(e.Context(), e.key("upload"), ""), "AbortMultipartUpload", maskstore.ErrInvalidArgument, "uploadID")
+		for _, err = range e.multipart().ListParts(e.Context(), e.key("upload"), "") {
+		}
+		e.wantInput(err, "ListParts", maskstore.ErrInvalidArgument, "uploadID")
 		for _, row := range badWrites {
 			switch row.field { // those that count
 			case "ContentType":
