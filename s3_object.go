@@ -213,41 +213,64 @@ type (
 	}
 )
 
-// deleteBatch gives an error for each key that is still there. Only a DeleteResult tells that the others are not: to the
-// SDK any 200, such as an empty one or a proxy's page, would do.
+// deleteBatch gives an error for each key that is still there. The keys that the server was too busy for are tried again.
 func (s *S3) deleteBatch(ctx context.Context, keys []string) error {
+	var refused, busy []error
+	errBusy := errors.New("some keys are left")
+	err := retry(ctx, SignedURL{}, s3Attempts, func() *failure {
+		result, err := s.deleteOnce(ctx, keys)
+		if err != nil {
+			return &failure{err: err}
+		}
+		asked := keys
+		keys, busy = nil, nil
+		for _, e := range result.Error {
+			kind := kindOfCode(e.Code, strings.ToLower(e.Message))
+			err := &Error{Op: "Delete", Key: e.Key, Kind: cmp.Or(kind, ErrUnavailable),
+				Err: &HTTPError{Request: "POST /?delete", StatusCode: http.StatusOK, Code: e.Code}}
+			switch {
+			case e.Code == "NoSuchKey":
+			case (kind == ErrUnavailable || kind == ErrThrottled) && slices.Contains(asked, e.Key):
+				keys, busy = append(keys, e.Key), append(busy, err)
+			default:
+				refused = append(refused, err)
+			}
+		}
+		if len(keys) == 0 {
+			return nil
+		}
+		return &failure{err: errBusy, again: true}
+	})
+	if err != nil && err != errBusy {
+		busy = nil
+		for _, key := range keys {
+			busy = append(busy, opError("Delete", key, nil, err))
+		}
+	}
+	return errors.Join(append(refused, busy...)...)
+}
+
+// deleteOnce makes the request. Only a DeleteResult tells that keys are deleted: to the SDK any 200, such as an empty one
+// or a proxy's page, would do.
+func (s *S3) deleteOnce(ctx context.Context, keys []string) (result deletionResult, err error) {
 	asked := deletion{Object: make([]deletionKey, len(keys)), Quiet: true}
 	for i, key := range keys {
 		asked.Object[i].Key = key
 	}
 	body, err := xml.Marshal(&asked)
-	var answer []byte
-	var result deletionResult
-	if err == nil {
-		sum := md5.Sum(body)
-		_, _, err = s.do(ctx, &request{
-			method: http.MethodPost, query: []sigv4.Param{{Name: "delete"}}, status: http.StatusOK, answer: &answer,
-			// Of the checksums that S3 takes, one of which it demands, all compatible servers know this one.
-			signed: []sigv4.Param{{Name: "content-md5", Value: base64.StdEncoding.EncodeToString(sum[:])}},
-			body:   bytesBody(body, SHA256{}),
-		})
+	if err != nil {
+		return result, err
 	}
+	sum := md5.Sum(body)
+	var answer []byte
+	_, _, err = s.do(ctx, &request{
+		method: http.MethodPost, query: []sigv4.Param{{Name: "delete"}}, status: http.StatusOK, answer: &answer,
+		// Of the checksums that S3 takes, one of which it demands, all compatible servers know this one.
+		signed: []sigv4.Param{{Name: "content-md5", Value: base64.StdEncoding.EncodeToString(sum[:])}},
+		body:   bytesBody(body, SHA256{}),
+	})
 	if err == nil && xml.Unmarshal(answer, &result) != nil {
 		err = errNoDeletion
 	}
-	var errs []error
-	if err != nil {
-		for _, key := range keys {
-			errs = append(errs, opError("Delete", key, nil, err))
-		}
-		return errors.Join(errs...)
-	}
-	for _, e := range result.Error {
-		if e.Code == "NoSuchKey" {
-			continue
-		}
-		errs = append(errs, &Error{Op: "Delete", Key: e.Key, Kind: cmp.Or(kindOfCode(e.Code, strings.ToLower(e.Message)), ErrUnavailable),
-			Err: &HTTPError{Request: "POST /?delete", StatusCode: http.StatusOK, Code: e.Code}})
-	}
-	return errors.Join(errs...)
+	return result, err
 }

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -314,8 +315,30 @@ func TestS3Deletions(t *testing.T) {
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Error(diff)
 		}
-		if !slices.Equal(d.batches, []int{1000, 1000, 500}) {
+		once := slices.Repeat([]int{1}, s3Attempts-1) // again, for the keys that it was too busy for
+		if want := slices.Concat([]int{1000, 1000}, once, []int{500}, once); !slices.Equal(d.batches, want) {
 			t.Errorf("batches of %v", d.batches)
+		}
+	})
+	inBubble(t, "some too busy for once", func(t *testing.T) {
+		asked := map[string]int{}
+		d := &deleter{refuse: func(key string) string {
+			asked[key]++
+			if busy := key == keys[7] || key == keys[9]; busy && asked[key] < 3 {
+				return "SlowDown"
+			}
+			return ""
+		}}
+		if err := testS3(t, d).Delete(t.Context(), keys[:10]...); err != nil || !slices.Equal(d.batches, []int{10, 2, 2}) {
+			t.Errorf("%v; batches of %v", err, d.batches)
+		}
+	})
+	inBubble(t, "the context ends in a pause", func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		err := testS3(t, &deleter{refuse: func(string) string { return "SlowDown" }}).Delete(ctx, keys[:2]...)
+		if got := KeyErrors(err); len(got) != 2 || !errors.Is(got[1], context.DeadlineExceeded) || got[1].Kind != nil {
+			t.Errorf("got %v", err)
 		}
 	})
 	inBubble(t, "all refused", func(t *testing.T) {
