@@ -25,7 +25,10 @@ func parseBase64(value string) (sum SHA256) {
 // sdkError gives an error of the SDK its kind; errors.As still reaches the SDK's own. The SDK signs in a header, so no
 // error of its holds a signature.
 func (s *S3) sdkError(ctx context.Context, err error) error {
-	if err == nil || ctx.Err() != nil {
+	if err == nil {
+		return nil // also where ctx has ended since
+	}
+	if ctx.Err() != nil {
 		return ctx.Err()
 	}
 	status, header := 0, http.Header{}

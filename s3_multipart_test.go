@@ -2,6 +2,7 @@ package maskstore
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -35,6 +36,30 @@ func TestS3MultipartUpload(t *testing.T) {
 		}
 		if err := s.AbortMultipartUpload(t.Context(), testKey, id); !errors.Is(err, ErrNotFound) {
 			t.Errorf("aborting what is complete: %v", err)
+		}
+	})
+	inBubble(t, "aborted as the context ended", func(t *testing.T) {
+		b := newBucket(nil)
+		o := testOptions()
+		next := serve(t, b).Transport
+		ctx, cancel := context.WithCancel(t.Context())
+		o.HTTPClient = &http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
+			resp, err := next.RoundTrip(r)
+			if r.Method == http.MethodDelete {
+				cancel()
+			}
+			return resp, err
+		})}
+		s, err := NewS3(ctx, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		id, err := s.CreateMultipartUpload(ctx, testKey, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.AbortMultipartUpload(ctx, testKey, id); err != nil || len(b.uploads) != 0 {
+			t.Errorf("error is %v; %d uploads", err, len(b.uploads))
 		}
 	})
 	inBubble(t, "a failed condition leaves it open", func(t *testing.T) {
