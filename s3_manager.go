@@ -45,7 +45,7 @@ func (s *S3) putParts(ctx context.Context, key string, body io.Reader, o *PutOpt
 		return ObjectInfo{}, err
 	}
 	counted := &countingReader{r: body, limit: MaxPartNumber * partSize}
-	calls := &uploadCalls{Client: s.sdk, s: s, key: key}
+	calls := &uploadCalls{Client: s.sdk, s: s, key: key, opts: o}
 	uploader := manager.NewUploader(calls, func(u *manager.Uploader) {
 		u.PartSize, u.Concurrency = partSize, partConcurrency-1
 	})
@@ -100,9 +100,19 @@ type uploadCalls struct {
 	*s3.Client
 	s        *S3
 	key      string
+	opts     *PutOptions
 	uploadID string
 	done     ObjectInfo // of the object, once it is complete
 	abortErr error
+}
+
+// PutObject is called where the body turns out to fit into one part.
+func (c *uploadCalls) PutObject(ctx context.Context, in *s3.PutObjectInput, _ ...func(*s3.Options)) (*s3.PutObjectOutput, error) {
+	data, err := io.ReadAll(in.Body)
+	if err == nil {
+		c.done, err = c.s.putWhole(ctx, c.key, data, c.opts)
+	}
+	return &s3.PutObjectOutput{ETag: &c.done.ETag}, err
 }
 
 // CreateMultipartUpload is seen to its end: an upload whose ID is never learned can never be aborted.

@@ -21,11 +21,12 @@ import (
 	"github.com/pacs-extension/maskstore/internal/sigv4"
 )
 
-// maxSinglePut is the size up to which Put sends an object in one request, from memory.
-const maxSinglePut = 16 << 20
+// maxSinglePut is the size up to which Put sends an object in one request, from memory. Of a body of unknown length it
+// gathers maxGathered first: enough for a mask, and little beside the parts that follow.
+const maxSinglePut, maxGathered = 16 << 20, 1 << 20
 
 // Put stores all of body, or nothing: up to 16 MiB with one request, more in parts. Body is held in memory, a larger one
-// a few parts at a time.
+// four parts at a time, of 16 MiB where its size does not ask for more.
 func (s *S3) Put(ctx context.Context, key string, body io.Reader, opts *PutOptions) (ObjectInfo, error) {
 	info, err := s.put(ctx, key, body, or(opts))
 	return info, opError("Put", key, nil, err)
@@ -41,12 +42,7 @@ func (s *S3) put(ctx context.Context, key string, body io.Reader, o *PutOptions)
 	}
 	var data bytes.Buffer
 	data.Grow(int(o.Size) + bytes.MinRead)
-	_, err := io.CopyN(&data, verified, 1<<20)
-	if err == nil {
-		data.Grow(maxSinglePut + bytes.MinRead - data.Len()) // at once: doubling would hold three times as much
-		_, err = io.CopyN(&data, verified, maxSinglePut+1-int64(data.Len()))
-	}
-	switch err {
+	switch _, err := io.CopyN(&data, verified, cmp.Or(o.Size, maxGathered)+1); err {
 	case nil:
 		return s.putParts(ctx, key, io.MultiReader(&data, verified), o)
 	case io.EOF:

@@ -16,6 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/feature/s3/manager"
 	"github.com/aws/aws-sdk-go-v2/feature/s3/transfermanager"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/minio/minio-go/v7"
 
 	"github.com/pacs-extension/maskstore"
@@ -31,6 +32,8 @@ const (
 	partConcurrency = 4
 
 	largeKey = "mask/1/large/volume.bin"
+
+	verifying = "aws-manager-sha256"
 )
 
 // largeSize is that of the object: 1 GiB, or with -short 64 MiB.
@@ -57,8 +60,18 @@ func largePeers(s *server) []largePeer {
 	downloader := manager.NewDownloader(sdk, func(d *manager.Downloader) {
 		d.PartSize, d.Concurrency = partSize, partConcurrency
 	})
-	managerUpload := func(ctx context.Context, body io.Reader) error {
-		_, err := uploader.Upload(ctx, &s3.PutObjectInput{Bucket: aws.String(bucket), Key: aws.String(largeKey), Body: body})
+	upload := func(ctx context.Context, body io.Reader, checksum types.ChecksumAlgorithm) error {
+		_, err := uploader.Upload(ctx, &s3.PutObjectInput{
+			Bucket: aws.String(bucket), Key: aws.String(largeKey), Body: body, ChecksumAlgorithm: checksum,
+		})
+		return err
+	}
+	managerUpload := func(ctx context.Context, body io.Reader) error { return upload(ctx, body, "") }
+	verifiedUpload := func(ctx context.Context, body io.Reader) error {
+		return upload(ctx, body, types.ChecksumAlgorithmSha256)
+	}
+	managerDownload := func(ctx context.Context, f *os.File) error {
+		_, err := downloader.Download(ctx, f, &s3.GetObjectInput{Bucket: aws.String(bucket), Key: aws.String(largeKey)})
 		return err
 	}
 	tm := transfermanager.New(sdk, func(o *transfermanager.Options) {
@@ -79,9 +92,20 @@ func largePeers(s *server) []largePeer {
 			"aws-manager",
 			func(ctx context.Context, f *os.File) error { return managerUpload(ctx, f) },
 			managerUpload,
+			managerDownload,
+		},
+		{
+			verifying, // what the library does: each part bound to its SHA-256, and what was downloaded hashed
+			func(ctx context.Context, f *os.File) error { return verifiedUpload(ctx, f) },
+			verifiedUpload,
 			func(ctx context.Context, f *os.File) error {
-				_, err := downloader.Download(ctx, f, &s3.GetObjectInput{Bucket: aws.String(bucket), Key: aws.String(largeKey)})
-				return err
+				if err := managerDownload(ctx, f); err != nil {
+					return err
+				}
+				if body, err := maskstore.FileBody(f.Name()); err != nil || body.SHA256 != largeSum {
+					return fmt.Errorf("got %v: %w", body.SHA256, err)
+				}
+				return nil
 			},
 		},
 		{

@@ -21,10 +21,13 @@ var targets = []target{
 	{row: rowBatch, unit: cpuPerMask, against: best, limit: 0.25},
 
 	{row: rowUploadFile, unit: seconds, against: best, limit: 1.05},
+	{row: rowUploadFile, unit: seconds, against: verifying, limit: 1.05},
 	{row: rowUploadFile, unit: heapMiB, limit: 64},
 	{row: rowUploadStream, unit: seconds, against: best, limit: 1.05},
+	{row: rowUploadStream, unit: seconds, against: verifying, limit: 1.05},
 	{row: rowUploadStream, unit: heapMiB, limit: partConcurrency*partSize>>20 + 32},
 	{row: rowDownload, unit: seconds, against: best, limit: 1.05},
+	{row: rowDownload, unit: seconds, against: verifying, limit: 1.05},
 	{row: rowDownload, unit: heapMiB, limit: 64},
 
 	{row: rowGet, unit: cpuPerMask, against: "aws-sdk", limit: 0.8},
