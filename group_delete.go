@@ -3,6 +3,7 @@ package maskstore
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -15,7 +16,8 @@ const deleteLease = 5 * time.Minute
 // Delete deletes the group: first the manifest becomes a tombstone, which says nothing about the patient, then the masks
 // go. An upload that is open gets ErrDeleted. A Delete that failed half-way is run again; deleting what is not there is
 // no error. The tombstone keeps the group's ID from being used again before the last URL given out, and at least five
-// minutes, have passed; Sweep removes it later. It costs a GET, a PUT, and per 1000 masks a LIST and a DELETE.
+// minutes, have passed; Sweep removes it later, and a Delete that comes while it does gets ErrUnavailable, for five minutes
+// at most. It costs a GET, a PUT, and per 1000 masks a LIST and a DELETE.
 func (g *Group) Delete(ctx context.Context) error {
 	return g.failed("Delete", g.delete(ctx))
 }
@@ -39,6 +41,9 @@ func (g *Group) delete(ctx context.Context) error {
 		}
 		if err != nil {
 			return nil, "", err
+		}
+		if g.now().Before(doc.RemovedBy) {
+			return nil, "", &Error{Kind: ErrUnavailable, Err: fmt.Errorf("a Sweep is removing what is left of the group; try again after %s", doc.RemovedBy.Format(time.RFC3339))}
 		}
 		return g.tombstoneOf(doc), etag, nil
 	})

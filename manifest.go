@@ -100,6 +100,8 @@ type document struct {
 	URLsUntil time.Time `json:"urls_until,omitzero"`
 	Pending   *pending  `json:"pending,omitempty"`
 	DeletedAt time.Time `json:"deleted_at,omitzero"` // set: a tombstone
+	// RemovedBy, in a tombstone, is until when the Sweep that wrote it may remove it: nobody else may write until then.
+	RemovedBy time.Time `json:"removed_by,omitzero"`
 
 	extra extraMembers
 }

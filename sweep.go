@@ -159,10 +159,13 @@ func (sw *sweeper) bury(ctx context.Context, g *Group, doc *document, etag strin
 	return g.deleteMasks(ctx, begun)
 }
 
-// remove removes a tombstone. Writing it once more keeps new uploads out until that is done.
+// remove removes a tombstone. Writing it once more keeps new uploads out until that is done, and Deletes: their tombstone
+// would be removed in its place, and with it what keeps an upload from running into them.
 func (sw *sweeper) remove(ctx context.Context, g *Group, doc *document, etag string) error {
 	begun := time.Now()
-	if done, err := sw.write(ctx, g, g.tombstoneOf(doc), etag); !done {
+	tomb := g.tombstoneOf(doc)
+	tomb.RemovedBy = tomb.URLsUntil
+	if done, err := sw.write(ctx, g, tomb, etag); !done {
 		return err
 	}
 	if !sw.DryRun {

@@ -301,6 +301,25 @@ var groupSweepTests = map[string]func(*groupEnv){
 		e.must(err)
 		e.save(g, files(1, 1))
 	},
+	// A Delete that wrote its own tombstone there would lose it to the Sweep, and then delete what the next upload puts.
+	"TombstoneThatIsBeingRemovedKeepsDeletesOut": func(e *groupEnv) {
+		g := e.group("g")
+		e.save(g, files(2, 1))
+		e.must(g.Delete(e.Context()))
+		e.wait(26 * time.Hour)
+		h := &hooked{ObjectStorage: e.storage, before: func(op, key string) error {
+			if op != "Delete" || !strings.HasSuffix(key, metadataName) {
+				return nil
+			}
+			e.wantErr(g.Delete(e.Context()), maskstore.ErrUnavailable)
+			return errLost // the Sweep stops here
+		}}
+		_, err := maskstore.Sweep(e.Context(), h, &maskstore.SweepOptions{Annotation: e.annotation, Now: e.now})
+		e.wantErr(err, maskstore.ErrUnavailable)
+		e.wantErr(g.Delete(e.Context()), maskstore.ErrUnavailable)
+		e.wait(6 * time.Minute)
+		e.must(g.Delete(e.Context()))
+	},
 	"AbortsStaleMultipartUploads": func(e *groupEnv) {
 		storage, ok := maskstore.As[maskstore.MultipartStorage](e.storage)
 		if !ok {
