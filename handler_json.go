@@ -128,7 +128,7 @@ func (h *handler) decode(c *call, required bool, known members) error {
 			detail: fmt.Sprintf("the body's type is %.100q; want application/json", c.r.Header.Get("Content-Type")),
 		}
 	}
-	dec := json.NewDecoder(body)
+	dec := json.NewDecoder(wholeReads{body})
 	dec.DisallowUnknownFields()
 	if err := decodeObject(dec, known); err != nil {
 		return h.decodeError(err)
@@ -140,6 +140,18 @@ func (h *handler) decode(c *call, required bool, known members) error {
 		return h.decodeError(err)
 	}
 	return nil
+}
+
+// wholeReads fills what it is to read into. After each read json.Decoder looks at all the white space before a token
+// again, so that of many short reads would cost the square of its length.
+type wholeReads struct{ r io.Reader }
+
+func (w wholeReads) Read(p []byte) (int, error) {
+	n, err := io.ReadFull(w.r, p)
+	if err == io.ErrUnexpectedEOF {
+		err = io.EOF
+	}
+	return n, err
 }
 
 func decodeObject(dec *json.Decoder, known members) error {
