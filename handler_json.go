@@ -231,7 +231,7 @@ func (h *handler) decodeMasks(specs *[]MaskSpec) func(*json.Decoder) error {
 			}
 			field := fmt.Sprintf("masks[%d]", len(*specs))
 			var spec MaskSpec
-			if err := dec.Decode(&spec); err != nil {
+			if err := decodeOnce(dec, &spec); err != nil {
 				return inMember(err, field)
 			}
 			if spec.Size > h.MaxMaskBytes {
@@ -254,6 +254,9 @@ func (h *handler) decodeETags(etags *map[string]string) func(*json.Decoder) erro
 			key, err := memberName(dec)
 			if err != nil {
 				return err
+			}
+			if _, twice := (*etags)[key]; twice {
+				return badInput(fmt.Sprintf("etags[%q]", shortened(key)), "stands twice", "each key once")
 			}
 			if len(*etags) == h.MaxMasks {
 				return badInput("etags", fmt.Sprintf("are more than %d", h.MaxMasks), fmt.Sprintf("at most %d", h.MaxMasks))
@@ -279,9 +282,7 @@ func decodeMetadata(metadata **Metadata) func(*json.Decoder) error {
 		if len(raw) > maxMetadataBytes {
 			return badInput("metadata", fmt.Sprintf("has %d bytes", len(raw)), fmt.Sprintf("at most %d", maxMetadataBytes))
 		}
-		dec = json.NewDecoder(bytes.NewReader(raw))
-		dec.DisallowUnknownFields()
-		if err := dec.Decode(metadata); err != nil || *metadata == nil {
+		if err := unmarshalOnce(raw, metadata); err != nil || *metadata == nil {
 			return err
 		}
 		for i, s := range (*metadata).Segments {
@@ -301,6 +302,24 @@ func decodeMetadata(metadata **Metadata) func(*json.Decoder) error {
 		}
 		return nil
 	}
+}
+
+// decodeOnce decodes a value none of whose members stands twice, or is unknown.
+func decodeOnce(dec *json.Decoder, v any) error {
+	var raw json.RawMessage
+	if err := dec.Decode(&raw); err != nil {
+		return err
+	}
+	return unmarshalOnce(raw, v)
+}
+
+func unmarshalOnce(raw []byte, v any) error {
+	if _, err := checkText(raw); err != nil {
+		return err
+	}
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	dec.DisallowUnknownFields()
+	return dec.Decode(v)
 }
 
 // shortened keeps a name that a client chose from filling the answer.

@@ -72,7 +72,7 @@ func checkText(data []byte) (plain bool, err error) {
 			}
 			at := &levels[len(levels)-1]
 			if at.has(name, names[at.first:]) {
-				return false, fmt.Errorf("has the member %.100q twice in an object", name)
+				return false, &InputError{Field: shortened(string(name)), Problem: "stands twice in an object", Want: "each member once"}
 			}
 			names = append(names, name)
 		}
