@@ -128,9 +128,10 @@ func (c counter) Write(p []byte) (int, error) { c.n.Add(int64(len(p))); return l
 // TestHandlerThousandAtOnce: a thousand requests at once, each in the storage at the same time, are each answered, in
 // bounded memory; the clients' leaving ends them all.
 func TestHandlerThousandAtOnce(t *testing.T) {
-	const requests, bound = 1000, 200 << 20
+	const requests, bound = 1000, 128 << 20
 	before := runtime.NumGoroutine()
-	gate := &gated{ObjectStorage: &Memory{BaseURL: "http://localhost"}, all: make(chan struct{}), wait: requests}
+	idle := inUse()
+	gate := &gated{ObjectStorage: &Memory{BaseURL: "http://localhost"}, all: make(chan struct{}), open: make(chan struct{}), wait: requests}
 	h := NewHandler(gate, &HandlerOptions{Authorize: authorizeBearer})
 	ctx, cancel := context.WithCancel(t.Context())
 	var codes [600]atomic.Int64
@@ -147,11 +148,10 @@ func TestHandlerThousandAtOnce(t *testing.T) {
 		})
 	}
 	<-gate.all // all thousand are in the storage
-	var memory runtime.MemStats
-	runtime.ReadMemStats(&memory)
-	if memory.HeapInuse+memory.StackInuse > bound {
-		t.Errorf("%d MiB are in use, want under %d", (memory.HeapInuse+memory.StackInuse)>>20, bound>>20)
+	if got := inUse() - idle; got > bound {
+		t.Errorf("%d MiB are in use, want under %d", got>>20, bound>>20)
 	}
+	close(gate.open)
 	wg.Wait()
 	if begun, refused := codes[http.StatusCreated].Load(), codes[http.StatusConflict].Load(); begun != 10 || begun+refused != requests {
 		t.Errorf("%d began an upload and %d were refused; want 10 and %d", begun, refused, requests-10)
@@ -171,10 +171,19 @@ func TestHandlerThousandAtOnce(t *testing.T) {
 	goroutinesBack(t, before)
 }
 
-// gated holds the first wait calls of Get until all of them are there.
+// inUse is the memory that heap and stacks take.
+func inUse() int64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc + m.StackInuse)
+}
+
+// gated holds all calls of Get until wait of them are there and it is opened.
 type gated struct {
 	ObjectStorage
-	all     chan struct{}
+	all     chan struct{} // closed when wait are there
+	open    chan struct{}
 	wait    int64
 	arrived atomic.Int64
 	stuck   bool // Get answers no more
@@ -188,7 +197,7 @@ func (g *gated) Get(ctx context.Context, key string, opts *GetOptions) (*Object,
 	if n := g.arrived.Add(1); n == g.wait {
 		close(g.all)
 	}
-	<-g.all
+	<-g.open
 	return g.ObjectStorage.Get(ctx, key, opts)
 }
 

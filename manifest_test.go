@@ -129,6 +129,9 @@ func TestForeignMembersStayAsTheyAre(t *testing.T) {
 	doc := testDocument()
 	doc.extra["linked"] = json.RawMessage(`[{"key":1}]`)
 	first, err := doc.encode()
+	if err != nil {
+		t.Fatal(err)
+	}
 	for range 3 {
 		if doc, err = decodeDocument(first, "a", "g"); err != nil {
 			t.Fatal(err)
