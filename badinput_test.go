@@ -16,7 +16,7 @@ import (
 type noRequests struct{ t *testing.T }
 
 func (n noRequests) RoundTrip(r *http.Request) (*http.Response, error) {
-	n.t.Errorf("a request was sent: %s %s", r.Method, redactURL(r.URL.String()))
+	n.t.Fatalf("a request was sent: %s %s", r.Method, redactURL(r.URL.String())) // now, and not after all retries
 	return nil, errors.New("there is no network here")
 }
 

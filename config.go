@@ -61,17 +61,22 @@ func LoadConfig(path string) (Config, error) {
 	if err != nil {
 		return Config{}, opError(op, "", nil, err)
 	}
+	c, err := decodeConfig(path, string(data))
+	return c, opError(op, "", nil, err)
+}
+
+func decodeConfig(path, data string) (Config, error) {
 	var c Config
-	md, err := toml.Decode(string(data), &c)
+	md, err := toml.Decode(data, &c)
 	if err != nil {
-		return Config{}, opError(op, "", nil, inputError(path, tomlProblem(err), "TOML as in config/default.toml"))
+		return Config{}, inputError(path, tomlProblem(err), "TOML as in config/default.toml")
 	}
 	if unknown := md.Undecoded(); len(unknown) > 0 {
-		return Config{}, opError(op, "", nil, inputError(unknown[0].String(), "is unknown, in "+path, knownKeys(setting.key)))
+		return Config{}, inputError(unknown[0].String(), "is unknown, in "+path, knownKeys(setting.key))
 	}
 	for s := range settings(&c) {
 		if s.value.Kind() == reflect.Int64 && s.value.Int() == 0 && md.IsDefined(s.section, s.name) {
-			return Config{}, opError(op, "", nil, inputError(s.key(), "is 0", wantTTL))
+			return Config{}, inputError(s.key(), "is 0", wantTTL)
 		}
 	}
 	return c, nil

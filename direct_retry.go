@@ -101,11 +101,12 @@ func pause(n int) time.Duration {
 // noAnswer is a failure without an answer, or with one that broke off.
 func noAnswer(u SignedURL, err error) *failure {
 	if e, ok := errors.AsType[*url.Error](err); ok {
-		err = e.Err // which, unlike e, does not print the URL
+		err = e.Err // which, unlike e, does not print the URL, unless the client's own transport gave it
 	}
+	_, query, _ := strings.Cut(u.URL, "?")
 	dial, ok := errors.AsType[*net.OpError](err)
 	return &failure{
-		err:       &Error{Kind: ErrUnavailable, Err: fmt.Errorf("%v: %w", u, err)},
+		err:       &Error{Kind: ErrUnavailable, Err: fmt.Errorf("%v: %w", u, hide(err, secretsIn(query, u.Header)))},
 		again:     !isNoTLS(err),
 		maybeDone: !isNoTLS(err) && !(ok && dial.Op == "dial"),
 	}

@@ -40,4 +40,23 @@
 // Put is all or nothing. A manifest, and each mask of a group, is only ever written by a compare-and-swap: IfMatch where
 // something lies at the key, NoOverwrite where nothing does. The storage must honour these conditions, as S3 has done since
 // 2024 and MinIO does. What the content of an object is, only its SHA-256 tells; an ETag tells whether it changed.
+//
+// # Promises
+//
+// Each with the tests that hold it; SECURITY.md says what they keep out, and what is left to the operator.
+//
+//   - No key outside mask/, and none that a server could read otherwise, is ever sent: TestBadInput, TestValidKey, FuzzValidKey.
+//   - Bad input is an InputError before any request: TestBadInput, TestOptionsAreChecked, TestS3MultipartInput.
+//   - Put stores all or nothing: TestS3Put, TestS3PutFails, TestMemoryPutIsAllOrNothing, TestMinIO.
+//   - A body is what its size and SHA-256 say, when it is sent and when it is read: TestVerifier, TestS3GetBodies, TestDirectUploadOfAWrongBody.
+//   - What is written to a group is a compare-and-swap: TestMemoryGroups, TestMinIO, TestMemoryRacingWriters, TestMemoryReplay.
+//   - An upload in parts that fails is aborted, or its error names it: TestS3UploadBegunTooLate, TestS3PutSaysWhatStays.
+//   - A signature binds all that it is made for, byte by byte: TestVerifyEveryByte, TestAgainstSDK, FuzzVerify.
+//   - Complete commits proven masks only, and says what is wrong with the others, decoding nothing: TestMemoryGroups, TestCompleteJudgesPNGs.
+//   - A metadata.json that someone else wrote costs bounded memory, and reaches nothing outside its group: TestHostileManifest, TestHugeManifest, FuzzDecodeDocument.
+//   - No error, log or printed value shows a credential or a signature: TestCanaryInNoType, TestCanaryInNoStorage, TestCanaryInNoError, TestCanaryInNoLog.
+//   - The handler authorizes before it reads, answers whatever it is sent, in bounded memory: TestHandlerErrors, TestHandlerBoundsMemory, TestHandlerThousandAtOnce, TestHandlerEndlessBodies, TestHandlerSlowClients, FuzzHandler.
+//   - No goroutine outlives its call: TestMain, in each package with goroutines.
+//   - Errors of a context stay what they are: TestContextErrorsStayWhatTheyAre, TestS3ContextEnds, TestMemoryContext.
+//   - Importers get no dependency that they do not use: TestHeavyModulesStayOut.
 package maskstore

@@ -38,6 +38,17 @@ func (e *Error) Error() string {
 	return "maskstore: " + strings.Join(parts, ": ")
 }
 
+// Format prints Error for every verb: the cause may hold more than it says.
+func (e *Error) Format(f fmt.State, verb rune) {
+	if verb == 'v' {
+		verb = 's'
+	}
+	fmt.Fprintf(f, fmt.FormatString(f, verb), e.Error())
+}
+
+// MarshalText marshals Error.
+func (e *Error) MarshalText() ([]byte, error) { return []byte(e.Error()), nil }
+
 // Unwrap gives the kind and the cause.
 func (e *Error) Unwrap() []error {
 	var errs []error

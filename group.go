@@ -431,14 +431,19 @@ func (g *Group) load(ctx context.Context) (*document, string, error) {
 		return nil, "", err
 	}
 	defer obj.Body.Close()
-	data, err := io.ReadAll(io.LimitReader(obj.Body, maxManifestBytes+1))
-	if err != nil {
+	tooLarge := &Error{Kind: ErrInvalidManifest, Err: fmt.Errorf("has over %d bytes", maxManifestBytes)}
+	if obj.Size > maxManifestBytes {
+		return nil, obj.ETag, tooLarge
+	}
+	var data bytes.Buffer
+	data.Grow(int(max(obj.Size, 0)) + bytes.MinRead)
+	if _, err := data.ReadFrom(io.LimitReader(obj.Body, maxManifestBytes+1)); err != nil {
 		return nil, "", err
 	}
-	if len(data) > maxManifestBytes {
-		return nil, obj.ETag, &Error{Kind: ErrInvalidManifest, Err: fmt.Errorf("has over %d bytes", maxManifestBytes)}
+	if data.Len() > maxManifestBytes {
+		return nil, obj.ETag, tooLarge // whatever its size was said to be
 	}
-	doc, err := decodeDocument(data, g.annotation, g.id)
+	doc, err := decodeDocument(data.Bytes(), g.annotation, g.id)
 	return doc, obj.ETag, err
 }
 
@@ -469,6 +474,9 @@ func (g *Group) write(ctx context.Context, doc *document, etag string) error {
 	data, err := doc.encode()
 	if err != nil {
 		return err
+	}
+	if _, err := checkText(data); err != nil {
+		return &Error{Kind: ErrTooLarge, Err: fmt.Errorf("the manifest could not be read again: %w", err)}
 	}
 	if len(data) > maxManifestBytes {
 		return &Error{Kind: ErrTooLarge, Err: fmt.Errorf("the manifest would have %d bytes; %d is the most", len(data), maxManifestBytes)}

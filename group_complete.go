@@ -15,9 +15,11 @@ import (
 
 // CompleteOptions says what Complete proves beyond that each mask is the one declared.
 type CompleteOptions struct {
-	VerifyPNG     bool  // that each is a PNG, of Metadata's width and height where set: a small ranged GET per mask
-	VerifyContent bool  // VerifyPNG, and each mask's SHA-256, by reading it whole
-	MaxPixels     int64 // what a PNG may have at most; 0: DefaultMaxPixels
+	// VerifyPNG: that each is a PNG, of Metadata's width and height where set, whole and with nothing after its end; of one
+	// over 64 KiB its header alone. It costs a GET per mask. Nothing is decoded.
+	VerifyPNG     bool
+	VerifyContent bool  // VerifyPNG, whatever the size, and each mask's SHA-256: reads all masks
+	MaxPixels     int64 // what a PNG may declare at most; 0: DefaultMaxPixels
 }
 
 // Completion is what Complete found.
@@ -221,6 +223,9 @@ func (g *Group) checksum(ctx context.Context, key string) (etag string, sum SHA2
 	return obj.ETag, SHA256(hash.Sum(nil)), err
 }
 
+// smallMask is up to which size a mask is read whole when only its head was asked for: that costs no more.
+const smallMask = 64 << 10
+
 // verify reads the masks that have no problem yet, or their heads, and sets the SHA-256 that nobody declared.
 func (g *Group) verify(ctx context.Context, masks []Mask, verdicts []Verdict, metadata *Metadata, o *CompleteOptions) error {
 	return forEach(ctx, len(masks), g.concurrency, false, func(ctx context.Context, i int) error {
@@ -228,9 +233,10 @@ func (g *Group) verify(ctx context.Context, masks []Mask, verdicts []Verdict, me
 		if v.Problem != "" {
 			return nil
 		}
-		get := &GetOptions{IfMatch: m.ETag}
-		if !o.VerifyContent {
-			get.Length = int64(pngHeaderEnd)
+		get, read := &GetOptions{IfMatch: m.ETag}, readPNG
+		whole := o.VerifyContent || m.Size <= smallMask
+		if !whole {
+			get.Length, read = int64(pngHeaderEnd), ReadPNGHeader
 		}
 		obj, err := g.storage.Get(ctx, m.Key, get)
 		if errors.Is(err, ErrPreconditionFailed) || errors.Is(err, ErrNotFound) {
@@ -243,7 +249,20 @@ func (g *Group) verify(ctx context.Context, masks []Mask, verdicts []Verdict, me
 		defer obj.Body.Close()
 		hash := sha256.New()
 		body := bufio.NewReader(io.TeeReader(obj.Body, hash))
-		switch header, err := ReadPNGHeader(body, o.MaxPixels); {
+		header, err := read(body, o.MaxPixels)
+		if whole && (err == nil || errors.Is(err, ErrNotPNG)) {
+			// A mask that is not what was declared is that first, whatever it is.
+			if _, readErr := io.Copy(io.Discard, body); readErr != nil {
+				err = readErr
+			} else if sum := SHA256(hash.Sum(nil)); !m.SHA256.IsZero() && sum != m.SHA256 {
+				err = &Error{Kind: ErrChecksum}
+			} else if o.VerifyContent && err == nil {
+				m.SHA256 = sum
+			}
+		}
+		switch {
+		case errors.Is(err, ErrChecksum):
+			v.Problem = ProblemWrongHash
 		case errors.Is(err, ErrNotPNG):
 			v.Problem, v.Detail = ProblemNotPNG, err.Error()
 		case err != nil:
@@ -251,19 +270,6 @@ func (g *Group) verify(ctx context.Context, masks []Mask, verdicts []Verdict, me
 		case metadata.Width > 0 && (header.Width != metadata.Width || header.Height != metadata.Height):
 			v.Problem = ProblemNotPNG
 			v.Detail = fmt.Sprintf("is %d × %d, not %d × %d", header.Width, header.Height, metadata.Width, metadata.Height)
-		}
-		if !o.VerifyContent || v.Problem != "" {
-			return nil
-		}
-		_, err = io.Copy(io.Discard, body)
-		sum := SHA256(hash.Sum(nil))
-		switch {
-		case errors.Is(err, ErrChecksum) || err == nil && !m.SHA256.IsZero() && sum != m.SHA256:
-			v.Problem = ProblemWrongHash
-		case err != nil:
-			return err
-		default:
-			m.SHA256 = sum
 		}
 		return nil
 	})

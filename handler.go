@@ -204,7 +204,7 @@ func (h *handler) serve(c *call, answer func(*call) (int, any, error)) {
 		slog.String("user", c.user), slog.Int("bytes", len(data)), slog.Duration("took", time.Since(begun)),
 	}
 	if err != nil {
-		attrs = append(attrs, slog.Any("error", err))
+		attrs = append(attrs, slog.Any("error", hide(err, secretsIn(c.r.URL.RawQuery, c.r.Header))))
 		if status >= 500 {
 			level = slog.LevelError
 		}

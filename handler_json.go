@@ -128,7 +128,7 @@ func (h *handler) decode(c *call, required bool, known members) error {
 			detail: fmt.Sprintf("the body's type is %.100q; want application/json", c.r.Header.Get("Content-Type")),
 		}
 	}
-	dec := json.NewDecoder(body)
+	dec := json.NewDecoder(wholeReads{body})
 	dec.DisallowUnknownFields()
 	if err := decodeObject(dec, known); err != nil {
 		return h.decodeError(err)
@@ -140,6 +140,18 @@ func (h *handler) decode(c *call, required bool, known members) error {
 		return h.decodeError(err)
 	}
 	return nil
+}
+
+// wholeReads fills what it is to read into. After each read json.Decoder looks at all the white space before a token
+// again, so that of many short reads would cost the square of its length.
+type wholeReads struct{ r io.Reader }
+
+func (w wholeReads) Read(p []byte) (int, error) {
+	n, err := io.ReadFull(w.r, p)
+	if err == io.ErrUnexpectedEOF {
+		err = io.EOF
+	}
+	return n, err
 }
 
 func decodeObject(dec *json.Decoder, known members) error {
@@ -219,7 +231,7 @@ func (h *handler) decodeMasks(specs *[]MaskSpec) func(*json.Decoder) error {
 			}
 			field := fmt.Sprintf("masks[%d]", len(*specs))
 			var spec MaskSpec
-			if err := dec.Decode(&spec); err != nil {
+			if err := decodeOnce(dec, &spec); err != nil {
 				return inMember(err, field)
 			}
 			if spec.Size > h.MaxMaskBytes {
@@ -242,6 +254,9 @@ func (h *handler) decodeETags(etags *map[string]string) func(*json.Decoder) erro
 			key, err := memberName(dec)
 			if err != nil {
 				return err
+			}
+			if _, twice := (*etags)[key]; twice {
+				return badInput(fmt.Sprintf("etags[%q]", shortened(key)), "stands twice", "each key once")
 			}
 			if len(*etags) == h.MaxMasks {
 				return badInput("etags", fmt.Sprintf("are more than %d", h.MaxMasks), fmt.Sprintf("at most %d", h.MaxMasks))
@@ -267,9 +282,7 @@ func decodeMetadata(metadata **Metadata) func(*json.Decoder) error {
 		if len(raw) > maxMetadataBytes {
 			return badInput("metadata", fmt.Sprintf("has %d bytes", len(raw)), fmt.Sprintf("at most %d", maxMetadataBytes))
 		}
-		dec = json.NewDecoder(bytes.NewReader(raw))
-		dec.DisallowUnknownFields()
-		if err := dec.Decode(metadata); err != nil || *metadata == nil {
+		if err := unmarshalOnce(raw, metadata); err != nil || *metadata == nil {
 			return err
 		}
 		for i, s := range (*metadata).Segments {
@@ -289,6 +302,24 @@ func decodeMetadata(metadata **Metadata) func(*json.Decoder) error {
 		}
 		return nil
 	}
+}
+
+// decodeOnce decodes a value none of whose members stands twice, or is unknown.
+func decodeOnce(dec *json.Decoder, v any) error {
+	var raw json.RawMessage
+	if err := dec.Decode(&raw); err != nil {
+		return err
+	}
+	return unmarshalOnce(raw, v)
+}
+
+func unmarshalOnce(raw []byte, v any) error {
+	if _, err := checkText(raw); err != nil {
+		return err
+	}
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	dec.DisallowUnknownFields()
+	return dec.Decode(v)
 }
 
 // shortened keeps a name that a client chose from filling the answer.

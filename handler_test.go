@@ -396,7 +396,7 @@ func TestHandlerLogsNoSignature(t *testing.T) {
 
 // A reader of n bytes that repeats pattern after prefix.
 func repeated(prefix, pattern string, n int64) io.Reader {
-	return io.LimitReader(io.MultiReader(strings.NewReader(prefix), &repeater{pattern: pattern}), n)
+	return io.LimitReader(io.MultiReader(strings.NewReader(prefix), &repeater{pattern: strings.Repeat(pattern, 1000)}), n)
 }
 
 type repeater struct {
@@ -405,11 +405,13 @@ type repeater struct {
 }
 
 func (r *repeater) Read(p []byte) (int, error) {
-	for i := range p {
-		p[i] = r.pattern[r.at]
-		r.at = (r.at + 1) % len(r.pattern)
+	n := 0
+	for n < len(p) {
+		copied := copy(p[n:], r.pattern[r.at:])
+		r.at = (r.at + copied) % len(r.pattern)
+		n += copied
 	}
-	return len(p), nil
+	return n, nil
 }
 
 func TestHandlerBoundsMemory(t *testing.T) {

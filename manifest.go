@@ -18,6 +18,7 @@ const (
 	// maxManifestBytes bounds what is read of a metadata.json: MaxGroupMasks, committed and pending, fit in.
 	maxManifestBytes = 64 << 20
 	maxCreatorBytes  = 256
+	maxRevision      = 1 << 30 // at one a second, after 34 years
 	schemaVersion    = 1
 )
 
@@ -148,8 +149,11 @@ func (d *document) validate(annotation, group string) error {
 		return fmt.Errorf("schema_version is %d; this version of the library reads %d", d.SchemaVersion, schemaVersion)
 	case d.Annotation != annotation || d.Group != group:
 		return fmt.Errorf("is that of annotation %.128q, group %.128q", d.Annotation, d.Group)
-	case d.Revision < 0 || d.Revision == 0 && len(d.Masks) > 0:
+	case d.Revision < 0 || d.Revision > maxRevision || d.Revision == 0 && len(d.Masks) > 0:
 		return fmt.Errorf("revision %d cannot have %d masks", d.Revision, len(d.Masks))
+	}
+	if err := checkAbout(d.Creator, nil); err != nil {
+		return err
 	}
 	if err := validateMasks(d.Masks, annotation, group); err != nil {
 		return fmt.Errorf("masks: %w", err)
@@ -159,9 +163,34 @@ func (d *document) validate(annotation, group string) error {
 			return fmt.Errorf("masks: %q has no etag", m.Key)
 		}
 	}
-	if d.Pending != nil {
-		if err := validateMasks(d.Pending.Masks, annotation, group); err != nil {
-			return fmt.Errorf("pending.masks: %w", err)
+	prefix := root + annotation + "/" + group + "/"
+	for _, u := range d.Unexpected {
+		if !strings.HasPrefix(u.Key, prefix) {
+			return fmt.Errorf("unexpected: %.300q is outside the group", u.Key)
+		}
+	}
+	if p := d.Pending; p != nil {
+		if err := p.validate(d.Revision, annotation, group); err != nil {
+			return fmt.Errorf("pending: %w", err)
+		}
+	}
+	return nil
+}
+
+func (p *pending) validate(committed int, annotation, group string) error {
+	if p.Revision != committed+1 {
+		return fmt.Errorf("revision %d cannot follow %d", p.Revision, committed)
+	}
+	if err := cmp.Or(checkAbout(p.Creator, nil), validateMasks(p.Masks, annotation, group)); err != nil {
+		return err
+	}
+	keys := make(map[string]bool, len(p.Base))
+	for _, m := range p.Masks {
+		keys[m.Key] = true
+	}
+	for key, etag := range p.Base {
+		if !keys[key] || checkETag(etag) != nil {
+			return fmt.Errorf("base_etags: %.300q is no mask's key, or its etag cannot be one", key)
 		}
 	}
 	return nil

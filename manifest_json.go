@@ -3,6 +3,7 @@ package maskstore
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"io"
 	"maps"
 	"reflect"
@@ -17,26 +18,45 @@ func (d *document) encode() ([]byte, error) {
 	if fast, ok := newFastDocument(d); ok {
 		v = fast
 	}
-	data, err := marshalWith(v, d.extra)
-	// Within a string the quotes would be escaped.
-	return bytes.ReplaceAll(data, []byte(`{"key":`), []byte("\n{\"key\":")), err
+	data, err := json.Marshal(v)
+	if err != nil {
+		return nil, err
+	}
+	// Within a string the quotes would be escaped. What is not ours stays as it is.
+	return appendMembers(bytes.ReplaceAll(data, []byte(`{"key":`), []byte("\n{\"key\":")), d.extra)
 }
 
 // decodeDocument takes a metadata.json that anyone may have written. It must be that of the group.
 func decodeDocument(data []byte, annotation, group string) (*document, error) {
-	d, ok := decodeFast(data)
-	var err error
-	if !ok {
-		d = new(document)
-		d.extra, err = unmarshalWith(data, d)
-	}
+	d, err := decodeText(data)
 	if err == nil {
 		err = d.validate(annotation, group)
 	}
 	if err != nil {
-		return nil, &Error{Kind: ErrInvalidManifest, Err: err}
+		// Its text alone: whose input was wrong is not for the caller to act on, and it may quote what is in the file.
+		return nil, &Error{Kind: ErrInvalidManifest, Err: fmt.Errorf("%.300v", err)}
 	}
 	return d, nil
+}
+
+func decodeText(data []byte) (*document, error) {
+	plain, err := checkText(data)
+	if err != nil {
+		return nil, err
+	}
+	if plain {
+		if d, ok := decodeFast(data); ok {
+			return d, nil
+		}
+	}
+	return decodeSlow(data)
+}
+
+// decodeSlow decodes any document.
+func decodeSlow(data []byte) (d *document, err error) {
+	d = new(document)
+	d.extra, err = unmarshalWith(data, d)
+	return d, err
 }
 
 // fastDocument is a document none of whose masks has members that are unknown, as nearly always. Looking for such in
@@ -141,8 +161,16 @@ func (c *Code) UnmarshalJSON(data []byte) (err error) {
 // marshalWith marshals the struct that v points to, and extra after its own members.
 func marshalWith(v any, extra extraMembers) ([]byte, error) {
 	data, err := json.Marshal(v)
-	if err != nil || len(extra) == 0 {
-		return data, err
+	if err != nil {
+		return nil, err
+	}
+	return appendMembers(data, extra)
+}
+
+// appendMembers adds extra to an object that has members.
+func appendMembers(data []byte, extra extraMembers) ([]byte, error) {
+	if len(extra) == 0 {
+		return data, nil
 	}
 	data = bytes.TrimSuffix(data, []byte("}"))
 	for _, name := range slices.Sorted(maps.Keys(extra)) {
@@ -165,7 +193,10 @@ func unmarshalWith(data []byte, v any) (extraMembers, error) {
 		return nil, err
 	}
 	known := memberNames(reflect.TypeOf(v).Elem())
-	maps.DeleteFunc(members, func(name string, _ json.RawMessage) bool { return known[strings.ToLower(name)] })
+	maps.DeleteFunc(members, func(name string, _ json.RawMessage) bool { return known[name] })
+	if name, ok := misspelt(members, known); ok {
+		return nil, fmt.Errorf("has a member %.100q, in another case than it should be", name)
+	}
 	if len(members) == 0 {
 		return nil, nil
 	}

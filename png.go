@@ -2,6 +2,7 @@ package maskstore
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -52,6 +53,70 @@ const (
 	pngHeaderEnd = len(pngSignature) + 4 + 4 + pngIHDRBytes + 4 // the chunk is length, type, data, CRC
 )
 
+// readPNG reads a PNG to its end: chunk by chunk, each whole and with its CRC right, and nothing after the last. Nothing is
+// decoded or kept. Its errors are those of ReadPNGHeader.
+func readPNG(r io.Reader, maxPixels int64) (PNGHeader, error) {
+	h, err := ReadPNGHeader(r, maxPixels)
+	if err != nil {
+		return h, err
+	}
+	if err := readPNGChunks(r, h.ColorType == PNGPalette); err != nil {
+		return PNGHeader{}, opError("readPNG", "", nil, err)
+	}
+	return h, nil
+}
+
+func readPNGChunks(r io.Reader, wantPalette bool) error {
+	bad := func(format string, args ...any) error {
+		return &Error{Kind: ErrNotPNG, Err: fmt.Errorf(format, args...)}
+	}
+	for hasData, hasPalette := false, false; ; {
+		var head [8]byte // length and type
+		if _, err := io.ReadFull(r, head[:]); isEnd(err) {
+			return bad("it ends without an IEND")
+		} else if err != nil {
+			return err
+		}
+		length, name := binary.BigEndian.Uint32(head[:]), string(head[4:])
+		crc := crc32.NewIEEE()
+		crc.Write(head[4:])
+		var sum [4]byte
+		_, err := io.CopyN(crc, r, int64(length))
+		if err == nil {
+			_, err = io.ReadFull(r, sum[:])
+		}
+		switch {
+		case isEnd(err):
+			return bad("it ends within its chunk %q", name)
+		case err != nil:
+			return err
+		case crc.Sum32() != binary.BigEndian.Uint32(sum[:]):
+			return bad("the CRC of its chunk %q is wrong", name)
+		}
+		switch name {
+		case "IHDR":
+			return bad("it has two headers")
+		case "PLTE":
+			hasPalette = true
+		case "IDAT":
+			if wantPalette && !hasPalette {
+				return bad("it has no palette before its pixels")
+			}
+			hasData = true
+		case "IEND":
+			if !hasData || length > 0 {
+				return bad("it has no pixels, or an IEND that is not empty")
+			}
+			if _, err := io.ReadFull(r, sum[:1]); err != io.EOF {
+				return cmp.Or(err, bad("it goes on after its IEND"))
+			}
+			return nil
+		}
+	}
+}
+
+func isEnd(err error) bool { return err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF) }
+
 // ReadPNGHeader reads the 33 bytes with which every PNG begins, and no more: nothing is decoded. What is no PNG, has
 // an invalid header, or declares over maxPixels pixels (0: DefaultMaxPixels) is ErrNotPNG. An error of r other than its
 // end is returned as such.
@@ -65,7 +130,7 @@ func ReadPNGHeader(r io.Reader, maxPixels int64) (PNGHeader, error) {
 	}
 	b := make([]byte, pngHeaderEnd)
 	n, err := io.ReadFull(r, b)
-	if err != nil && err != io.EOF && !errors.Is(err, io.ErrUnexpectedEOF) {
+	if err != nil && !isEnd(err) {
 		return PNGHeader{}, opError(op, "", nil, err)
 	}
 	h, err := parsePNGHeader(b[:n], maxPixels)

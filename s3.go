@@ -114,7 +114,7 @@ func newS3(ctx context.Context, o S3Options, encryption string) (*S3, error) {
 		BaseEndpoint: baseEndpoint(o.Endpoint),
 		UsePathStyle: pathStyle,
 		Credentials:  s.credentials,
-		HTTPClient:   s.http,
+		HTTPClient:   hidingClient{s.http},
 		// The SHA-256 that we send and compare is the check; the SDK's own is a trailer that many servers refuse.
 		RequestChecksumCalculation: aws.RequestChecksumCalculationWhenRequired,
 		ResponseChecksumValidation: aws.ResponseChecksumValidationWhenRequired,

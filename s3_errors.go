@@ -22,8 +22,19 @@ func parseBase64(value string) (sum SHA256) {
 	return sum
 }
 
-// sdkError gives an error of the SDK its kind; errors.As still reaches the SDK's own. The SDK signs in a header, so no
-// error of its holds a signature.
+// hidingClient is the SDK's client. The SDK signs in a header, which no error of net/http shows; one of the transport that
+// S3Options.HTTPClient brings may.
+type hidingClient struct{ *http.Client }
+
+func (c hidingClient) Do(req *http.Request) (*http.Response, error) {
+	resp, err := c.Client.Do(req)
+	if err != nil {
+		err = hide(err, secretsIn(req.URL.RawQuery, req.Header))
+	}
+	return resp, err
+}
+
+// sdkError gives an error of the SDK its kind; errors.As still reaches the SDK's own.
 func (s *S3) sdkError(ctx context.Context, err error) error {
 	if err == nil {
 		return nil // also where ctx has ended since

@@ -125,23 +125,26 @@ func (s *S3) get(ctx context.Context, key string, o *GetOptions) (*Object, error
 	if q.status == http.StatusOK {
 		sum = cmp.Or(o.SHA256, info.SHA256)
 	}
-	body := &errorBody{newVerifier(&networkReader{ctx, resp.Body}, length, sum), resp.Body, "Get", key}
+	body := &errorBody{newVerifier(&networkReader{ctx, resp}, length, sum), resp.Body, "Get", key}
 	return &Object{info, body}, nil
 }
 
 // networkReader gives the errors of an answer's body their kind.
 type networkReader struct {
-	ctx context.Context
-	r   io.Reader
+	ctx  context.Context
+	resp *http.Response
 }
 
 func (r *networkReader) Read(p []byte) (int, error) {
-	n, err := r.r.Read(p)
+	n, err := r.resp.Body.Read(p)
 	switch {
 	case err == nil || err == io.EOF:
 		return n, err
 	case r.ctx.Err() != nil:
 		return n, r.ctx.Err()
+	}
+	if req := r.resp.Request; req != nil { // a transport of the caller's own may leave it out
+		err = hide(err, secretsIn(req.URL.RawQuery, req.Header))
 	}
 	return n, &Error{Kind: ErrUnavailable, Err: fmt.Errorf("the answer broke off: %w", err)}
 }

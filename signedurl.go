@@ -3,10 +3,13 @@ package maskstore
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
+	"net/url"
+	"slices"
 	"strings"
 	"time"
 )
@@ -74,11 +77,11 @@ const redacted = "[redacted]"
 func (u SignedURL) String() string { return u.Method + " " + redactURL(u.URL) }
 
 // redactURL leaves a URL without its query.
-func redactURL(url string) string {
-	if base, _, found := strings.Cut(url, "?"); found {
+func redactURL(text string) string {
+	if base, _, found := strings.Cut(text, "?"); found {
 		return base + "?" + redacted
 	}
-	return url
+	return text
 }
 
 // Format prints String for every verb.
@@ -115,3 +118,66 @@ func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
 
 // MarshalText marshals String.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// secretsIn gives what of a request must not be shown: its query, which may be signed, and what says who makes it.
+func secretsIn(query string, header http.Header) []string {
+	texts := []string{query}
+	for pair := range strings.SplitSeq(query, "&") {
+		_, value, _ := strings.Cut(pair, "=")
+		texts = append(texts, value)
+		if plain, err := url.QueryUnescape(value); err == nil {
+			texts = append(texts, plain)
+		}
+	}
+	for _, name := range []string{"Authorization", "Proxy-Authorization", "Cookie", "X-Amz-Security-Token"} {
+		for _, value := range header[name] {
+			texts = append(texts, value)
+			for part := range strings.FieldsFuncSeq(value, func(r rune) bool { return r == ' ' || r == ',' || r == ';' }) {
+				_, credential, _ := strings.Cut(part, "=")
+				texts = append(texts, part, credential)
+			}
+		}
+	}
+	texts = slices.DeleteFunc(texts, func(text string) bool { return len(text) < leastSecret })
+	slices.SortFunc(texts, func(a, b string) int { return len(b) - len(a) }) // a part of another comes after it
+	return texts
+}
+
+// leastSecret is the length from which on something is taken for a secret; shorter ones are words.
+const leastSecret = 17
+
+// hide gives err, or where it or an error in it shows one of the secrets, what it says without them.
+func hide(err error, secrets []string) error {
+	if err == nil || !shows(err, secrets) {
+		return err
+	}
+	text := err.Error()
+	for _, secret := range secrets {
+		text = strings.ReplaceAll(text, secret, redacted)
+	}
+	return &hiddenError{text, func(target error) bool { return errors.Is(err, target) }}
+}
+
+func shows(err error, secrets []string) bool {
+	text := err.Error()
+	if slices.ContainsFunc(secrets, func(secret string) bool { return strings.Contains(text, secret) }) {
+		return true
+	}
+	switch e := err.(type) {
+	case interface{ Unwrap() []error }:
+		return slices.ContainsFunc(e.Unwrap(), func(err error) bool { return err != nil && shows(err, secrets) })
+	case interface{ Unwrap() error }:
+		cause := e.Unwrap()
+		return cause != nil && shows(cause, secrets)
+	}
+	return false
+}
+
+// hiddenError stands for an error that would show a secret. errors.Is finds what that is, errors.As does not.
+type hiddenError struct {
+	text string
+	is   func(target error) bool
+}
+
+func (e *hiddenError) Error() string        { return e.text }
+func (e *hiddenError) Is(target error) bool { return e.is(target) }
