@@ -89,8 +89,8 @@ func forget(ctx context.Context, j Journal, r *UploadRecord) error {
 // record. No record is ErrNotFound; an upload that has ended already is no error.
 func AbortUpload(ctx context.Context, s ObjectStorage, j Journal, key string) error {
 	const op = "AbortUpload"
-	m, err := multipartOf(s, j)
-	if err := cmp.Or(ValidKey(key), err); err != nil {
+	m, err := multipartOf(s)
+	if err := cmp.Or(ValidKey(key), err, checkJournal(j)); err != nil {
 		return opError(op, key, nil, err)
 	}
 	r, err := loadRecord(ctx, j, key)
@@ -109,11 +109,11 @@ func AbortUpload(ctx context.Context, s ObjectStorage, j Journal, key string) er
 // KeyErrors gives an error for each.
 func SweepUploads(ctx context.Context, s ObjectStorage, j Journal, olderThan time.Duration) (swept []string, err error) {
 	const op = "SweepUploads"
-	m, err := multipartOf(s, j)
-	if err == nil && olderThan < 0 {
+	m, err := multipartOf(s)
+	if olderThan < 0 {
 		err = inputError("olderThan", fmt.Sprintf("%v is negative", olderThan), "a time, or 0 for all")
 	}
-	if err != nil {
+	if err := cmp.Or(err, checkJournal(j)); err != nil {
 		return nil, opError(op, "", nil, err)
 	}
 	var errs []error
@@ -142,15 +142,19 @@ func abortAndForget(ctx context.Context, m MultipartStorage, j Journal, r *Uploa
 	return forget(ctx, j, r)
 }
 
-func multipartOf(s ObjectStorage, j Journal) (MultipartStorage, error) {
+func multipartOf(s ObjectStorage) (MultipartStorage, error) {
 	m, ok := As[MultipartStorage](s)
-	switch {
-	case !ok:
+	if !ok {
 		return nil, &Error{Kind: ErrUnsupported, Err: errors.New("the storage takes no uploads in parts")}
-	case j == nil:
-		return nil, inputError("journal", "is nil", "the one that the uploads were given, such as DirJournal makes")
 	}
 	return m, nil
+}
+
+func checkJournal(j Journal) error {
+	if j == nil {
+		return inputError("journal", "is nil", "the one that the uploads were given, such as DirJournal makes")
+	}
+	return nil
 }
 
 // abortRecorded aborts the upload of a record. One that was about to begin may have done so: it is then among the open

@@ -126,21 +126,12 @@ func (u *partsUpload) run(ctx context.Context) (ObjectInfo, error) {
 // resume gives the stored parts of the upload to go on with, or begins one. Where an earlier run has completed it, it
 // gives the object.
 func (u *partsUpload) resume(ctx context.Context) (stored map[int]Part, done ObjectInfo, err error) {
-	if u.Journal == nil {
-		return nil, done, u.begin(ctx)
-	}
-	r, err := loadRecord(ctx, u.Journal, u.key)
+	r, err := u.load(ctx)
 	if err != nil {
 		return nil, done, err
 	}
 	if r.UploadID == "" || r.Size != u.Size || r.ContentType != u.ContentType {
-		if r.Key != "" {
-			err = abortRecorded(ctx, u.m, &r)
-		}
-		if err == nil {
-			err = u.begin(ctx)
-		}
-		return nil, done, err
+		return nil, done, u.replace(ctx, &r)
 	}
 	u.record = r
 	stored, err = storedParts(ctx, u.m, u.key, r.UploadID)
@@ -170,6 +161,24 @@ func storedParts(ctx context.Context, m MultipartStorage, key, uploadID string) 
 		stored[part.PartNumber] = part
 	}
 	return stored, nil
+}
+
+// load gives the key's record; none is the zero record.
+func (u *partsUpload) load(ctx context.Context) (UploadRecord, error) {
+	if u.Journal == nil {
+		return UploadRecord{}, nil
+	}
+	return loadRecord(ctx, u.Journal, u.key)
+}
+
+// replace begins an upload in place of the one that r, unless it is zero, has recorded.
+func (u *partsUpload) replace(ctx context.Context, r *UploadRecord) error {
+	if r.Key != "" {
+		if err := abortRecorded(ctx, u.m, r); err != nil {
+			return err
+		}
+	}
+	return u.begin(ctx)
 }
 
 // begin begins an upload. That it is about to is recorded first: whoever is killed before it knows the upload's ID leaves a

@@ -13,32 +13,33 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
 
 var errKilled = errors.New("killed")
 
-// mortal is a process that uses a Memory and a Journal, and is killed at its nth call of either: before the call or,
-// with late, after it, the answer lost. From then on nothing it does has an effect.
+// mortal is a process that uses a Memory and a Journal, and fails at its nth call of either: before the call or, with late,
+// after it, the answer lost. Unless it survives that, nothing it does from then on has an effect.
 type mortal struct {
 	*Memory
 	Journal
-	late bool
+	late, survives bool
 
 	mu    sync.Mutex
 	left  int
 	calls []string
 }
 
-// call does one call, unless the process is dead.
+// call does one call, unless it fails.
 func (p *mortal) call(name string, do func() error) error {
 	p.mu.Lock()
 	p.left--
 	left := p.left
 	p.calls = append(p.calls, name)
 	p.mu.Unlock()
-	if left < 0 || left == 0 && !p.late {
+	if left < 0 && !p.survives || left == 0 && !p.late {
 		return errKilled
 	}
 	err := do()
@@ -112,26 +113,24 @@ func wantNoUpload(t *testing.T, m *Memory, j Journal) {
 	}
 }
 
-// TestUploadKilled kills an upload at each of its calls, and the one that goes on with it at each of its own. The third
-// must make the object.
+// TestUploadKilled lets an upload fail at each of its calls, and the one that goes on with it too. The third must make
+// the object.
 func TestUploadKilled(t *testing.T) {
-	data := manyParts()
-	for _, late := range []bool{false, true} {
-		survived := false
-		for n := 1; !survived; n++ {
-			t.Run(fmt.Sprintf("at call %d, late %v", n, late), func(t *testing.T) {
+	data := manyParts()[:defaultPartSize+8]
+	for mode := range 4 {
+		late, survives := mode&1 > 0, mode&2 > 0
+		through := false
+		for n := 1; !through; n++ {
+			t.Run(fmt.Sprintf("at call %d, late %v, goes on %v", n, late, survives), func(t *testing.T) {
 				m, j := new(Memory), DirJournal(t.TempDir())
-				old, err := m.Put(t.Context(), testKey, strings.NewReader("old"), nil)
-				if err != nil {
-					t.Fatal(err)
-				}
+				old := mustPut(t, m, testKey, "old")
 				run := func(calls int) (ObjectInfo, error, []string) {
-					p := &mortal{Memory: m, Journal: j, late: late, left: calls}
-					info, err := Upload(t.Context(), p, testKey, bytes.NewReader(data), &UploadOptions{PutOptions{IfMatch: old.ETag}, p})
+					p := &mortal{Memory: m, Journal: j, late: late, survives: survives, left: calls}
+					info, err := Upload(t.Context(), p, testKey, bytes.NewReader(data), &UploadOptions{Journal: p})
 					return info, err, p.calls
 				}
 				info, err, calls := run(n)
-				if survived = err == nil; survived {
+				if through = err == nil; through {
 					wantUploaded(t, m, j, info, data)
 					return
 				}
@@ -139,9 +138,9 @@ func TestUploadKilled(t *testing.T) {
 					t.Fatalf("error is %v after %q", err, calls)
 				}
 				if object := m.find(testKey); object.info.ETag != old.ETag && !bytes.Equal(object.data, data) {
-					t.Error("what was killed has left something else")
+					t.Error("what failed has left something else")
 				}
-				if info, err, _ := run(n); err == nil { // before it is where the first was, it may be through
+				if info, err, _ := run(n); err == nil { // having less to do, it may be through
 					wantUploaded(t, m, j, info, data)
 					return
 				}
@@ -223,6 +222,58 @@ func TestUploadResumesWhatIsThere(t *testing.T) {
 			wantUploaded(t, w.Memory, j, info, row.source)
 			if slices.Sort(sent); !slices.Equal(sent, row.sent) {
 				t.Errorf("sent %d; want %d", sent, row.sent)
+			}
+		})
+	}
+}
+
+// unforgetting is a journal whose process is killed before it removes a record.
+type unforgetting struct{ Journal }
+
+func (unforgetting) Remove(context.Context, string) error { return nil }
+
+// TestUploadFoundComplete goes on with uploads that were complete when their process was killed.
+func TestUploadFoundComplete(t *testing.T) {
+	data := manyParts()[:defaultPartSize+8]
+	other := slices.Clone(data)
+	other[7]++
+	for name, row := range map[string]struct {
+		source []byte
+		opts   PutOptions
+		placed []byte // by another, since
+		want   error
+		left   []byte // at the key
+		sent   int    // parts
+	}{
+		"the same":                        {data, PutOptions{}, nil, nil, data, 0},
+		"the same, with a condition":      {data, PutOptions{NoOverwrite: true, SHA256: SumSHA256(data)}, nil, nil, data, 0},
+		"another source":                  {other, PutOptions{}, nil, nil, other, 2},
+		"another source with a condition": {other, PutOptions{NoOverwrite: true}, nil, ErrPreconditionFailed, data, 2},
+		"another content declared":        {data, PutOptions{SHA256: SumSHA256(other)}, nil, ErrChecksum, data, 0},
+		"replaced since":                  {data, PutOptions{}, other, nil, data, 2},
+		"replaced by a longer one":        {data, PutOptions{}, append(other, 1), nil, data, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w, j := &partWatcher{Memory: new(Memory)}, DirJournal(t.TempDir())
+			if _, err := Upload(t.Context(), w, testKey, bytes.NewReader(data), &UploadOptions{Journal: unforgetting{j}}); err != nil {
+				t.Fatal(err)
+			}
+			if row.placed != nil {
+				mustPut(t, w, testKey, string(row.placed))
+			}
+			var sent atomic.Int64
+			w.part = func(int) error { sent.Add(1); return nil }
+			info, err := Upload(t.Context(), w, testKey, bytes.NewReader(row.source), &UploadOptions{row.opts, j})
+			if !errors.Is(err, row.want) || int(sent.Load()) != row.sent {
+				t.Errorf("%d parts were sent, error is %v; want %v", sent.Load(), err, row.want)
+			}
+			if err == nil {
+				wantUploaded(t, w.Memory, j, info, row.left)
+			} else if !bytes.Equal(w.find(testKey).data, row.left) {
+				t.Error("the object has changed")
+			}
+			if row.want != nil {
+				wantNoUpload(t, w.Memory, j)
 			}
 		})
 	}
