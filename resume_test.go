@@ -394,6 +394,29 @@ func TestUploadSharedJournal(t *testing.T) {
 	}
 }
 
+func TestUploadRefuses(t *testing.T) {
+	m, j := new(Memory), DirJournal(t.TempDir())
+	source := bytes.NewReader(manyParts())
+	for name, row := range map[string]struct {
+		key    string
+		source Source
+		opts   PutOptions
+		want   error
+	}{
+		"key":            {"other/x", source, PutOptions{}, ErrInvalidKey},
+		"no source":      {testKey, nil, PutOptions{}, ErrInvalidArgument},
+		"type":           {testKey, source, PutOptions{ContentType: "png"}, ErrInvalidArgument},
+		"two conditions": {testKey, source, PutOptions{IfMatch: "x", NoOverwrite: true}, ErrInvalidArgument},
+		"size":           {testKey, io.NewSectionReader(source, 0, MaxObjectSize+1), PutOptions{}, ErrTooLarge},
+	} {
+		_, err := Upload(t.Context(), m, row.key, row.source, &UploadOptions{row.opts, j})
+		if e, ok := err.(*Error); !ok || e.Kind != row.want || e.Op != "Upload" {
+			t.Errorf("%s: error is %v", name, err)
+		}
+	}
+	wantNoUpload(t, m, j)
+}
+
 func TestUploadSmall(t *testing.T) {
 	m, j := new(Memory), DirJournal(filepath.Join(t.TempDir(), "none"))
 	for _, size := range []int{0, 1, maxSinglePut} {
