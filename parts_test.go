@@ -113,7 +113,7 @@ func TestParts(t *testing.T) {
 
 // TestPartsAreProven holds what CompleteParts takes for the object that was declared.
 func TestPartsAreProven(t *testing.T) {
-	data := manyParts()
+	data := manyParts()[:defaultPartSize+8]
 	other := bytes.Repeat([]byte("other"), len(data)/5+1)[:len(data)]
 	for _, row := range []struct {
 		name   string
@@ -156,7 +156,7 @@ func TestPartsAreProven(t *testing.T) {
 			m, client := served(t)
 			o := partsOf(data)
 			ticket := beginParts(t, m, o)
-			putParts(t, client, ticket, data, 1, 2, 3)
+			putParts(t, client, ticket, data, 1, 2)
 			row.change(o)
 			if row.before != nil {
 				row.before(m, ticket.UploadID)

@@ -117,19 +117,18 @@ func wantNoUpload(t *testing.T, m *Memory, j Journal) {
 // the object.
 func TestUploadKilled(t *testing.T) {
 	data := manyParts()[:defaultPartSize+8]
-	for mode := range 4 {
-		late, survives := mode&1 > 0, mode&2 > 0
+	for mode, row := range map[string]struct{ late, survives bool }{"before": {}, "after": {late: true}, "answer lost of": {true, true}} {
 		through := false
 		for n := 1; !through; n++ {
-			t.Run(fmt.Sprintf("at call %d, late %v, goes on %v", n, late, survives), func(t *testing.T) {
+			t.Run(fmt.Sprintf("%s call %d", mode, n), func(t *testing.T) {
 				m, j := new(Memory), DirJournal(t.TempDir())
 				old := mustPut(t, m, testKey, "old")
-				run := func(calls int) (ObjectInfo, error, []string) {
-					p := &mortal{Memory: m, Journal: j, late: late, survives: survives, left: calls}
+				run := func(calls int) (ObjectInfo, []string, error) {
+					p := &mortal{Memory: m, Journal: j, late: row.late, survives: row.survives, left: calls}
 					info, err := Upload(t.Context(), p, testKey, bytes.NewReader(data), &UploadOptions{Journal: p})
-					return info, err, p.calls
+					return info, p.calls, err
 				}
-				info, err, calls := run(n)
+				info, calls, err := run(n)
 				if through = err == nil; through {
 					wantUploaded(t, m, j, info, data)
 					return
@@ -140,11 +139,11 @@ func TestUploadKilled(t *testing.T) {
 				if object := m.find(testKey); object.info.ETag != old.ETag && !bytes.Equal(object.data, data) {
 					t.Error("what failed has left something else")
 				}
-				if info, err, _ := run(n); err == nil { // having less to do, it may be through
+				if info, _, err := run(n); err == nil { // having less to do, it may be through
 					wantUploaded(t, m, j, info, data)
 					return
 				}
-				info, err, calls = run(1000)
+				info, calls, err = run(1000)
 				if err != nil {
 					t.Fatalf("%v after %q", err, calls)
 				}
@@ -281,7 +280,7 @@ func TestUploadFoundComplete(t *testing.T) {
 
 // TestUploadThatCannotSucceed holds that what no further call could complete is aborted and forgotten.
 func TestUploadThatCannotSucceed(t *testing.T) {
-	data := manyParts()
+	data := manyParts()[:defaultPartSize+8]
 	for name, row := range map[string]struct {
 		opts PutOptions
 		want error
@@ -360,7 +359,7 @@ func TestUploadBadRecords(t *testing.T) {
 
 // TestUploadSharedJournal has two processes upload to one key at a time, by one journal.
 func TestUploadSharedJournal(t *testing.T) {
-	data := manyParts()
+	data := manyParts()[:defaultPartSize+8]
 	other := bytes.Repeat([]byte("other"), len(data)/5+1)[:len(data)]
 	for name, sources := range map[string][2][]byte{
 		"the same":      {data, data},
