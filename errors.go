@@ -124,6 +124,8 @@ var (
 	ErrNotPNG error = &kind{"not a PNG image", nil}
 	// ErrInvalidManifest: metadata.json is not one that this package can read.
 	ErrInvalidManifest error = &kind{"invalid manifest", nil}
+	// ErrInvalidJournal: a record of a Journal is not one that this package can read; nothing was sent.
+	ErrInvalidJournal error = &kind{"invalid journal", nil}
 	// ErrIncomplete: the group has no committed revision yet, or masks are still missing.
 	ErrIncomplete error = &kind{"incomplete", nil}
 	// ErrUploadOpen: another upload of the group is open (errors.As gives an *UploadOpenError).

@@ -3,7 +3,9 @@ package maskstore
 import (
 	"cmp"
 	"context"
+	"crypto/md5"
 	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -12,83 +14,60 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// UploadFile stores the file at name at key, all or nothing. It is hashed as it is read: where opts give a SHA-256, or it
-// changes meanwhile, what is not right fails with ErrChecksum. On a MultipartStorage a large file goes in parts, none of
-// which is held in memory.
-func UploadFile(ctx context.Context, s ObjectStorage, key, name string, opts *PutOptions) (ObjectInfo, error) {
-	info, err := uploadFile(ctx, s, key, name, *or(opts))
-	return info, opError("UploadFile", key, nil, err)
-}
-
-func uploadFile(ctx context.Context, s ObjectStorage, key, name string, o PutOptions) (ObjectInfo, error) {
-	if err := cmp.Or(ValidKey(key), o.check()); err != nil {
-		return ObjectInfo{}, err
-	}
-	f, err := os.Open(name)
-	if err != nil {
-		return ObjectInfo{}, err
-	}
-	defer f.Close()
-	stat, err := f.Stat()
-	if err != nil {
-		return ObjectInfo{}, err
-	}
-	if o.Size != 0 && o.Size != stat.Size() {
-		return ObjectInfo{}, &Error{Kind: ErrChecksum, Err: fmt.Errorf("the file has %d bytes, not %d", stat.Size(), o.Size)}
-	}
-	o.Size = stat.Size()
-	if storage, ok := As[MultipartStorage](s); ok && o.Size > maxSinglePut {
-		return putFile(ctx, storage, key, f, &o)
-	}
-	return s.Put(ctx, key, f, &o)
-}
-
-// putFile uploads the o.Size bytes of f in parts. One goroutine hashes the whole, and each part before it is sent.
-func putFile(ctx context.Context, s MultipartStorage, key string, f io.ReaderAt, o *PutOptions) (info ObjectInfo, err error) {
-	partSize, err := planParts(o.Size)
-	if err != nil {
-		return ObjectInfo{}, err
-	}
-	uploadID, err := s.CreateMultipartUpload(ctx, key, o)
-	if err != nil {
-		return ObjectInfo{}, err
-	}
-	defer func() {
-		if err != nil {
-			ctx, cancel := outlasting(ctx)
-			defer cancel()
-			err = partsStay(err, uploadID, s.AbortMultipartUpload(ctx, key, uploadID))
-		}
-	}()
-	parts := make([]Part, (o.Size+partSize-1)/partSize)
-	whole := sha256.New()
+// sendParts uploads the parts of src that are not among those stored, several at a time, and gives all parts in order
+// and the SHA-256 of the whole. One goroutine hashes the whole, and each part before it is sent.
+func sendParts(ctx context.Context, s MultipartStorage, up *UploadRecord, src Source, stored map[int]Part) ([]Part, SHA256, error) {
+	parts := make([]Part, (up.Size+up.PartSize-1)/up.PartSize)
+	whole, buffer := sha256.New(), make([]byte, copyBuffer)
 	g, partCtx := errgroup.WithContext(ctx)
 	g.SetLimit(partConcurrency)
 	for i := range parts {
-		section := io.NewSectionReader(f, int64(i)*partSize, min(partSize, o.Size-int64(i)*partSize))
+		offset := int64(i) * up.PartSize
+		body := sectionBody(src, offset, min(up.PartSize, up.Size-offset))
 		part := sha256.New()
-		if n, err := io.Copy(io.MultiWriter(whole, part), section); err != nil || n < section.Size() {
+		section := io.NewSectionReader(src, offset, body.Size)
+		if n, err := io.CopyBuffer(io.MultiWriter(whole, part), section, buffer); err != nil || n < body.Size {
 			err = cmp.Or(err, io.ErrUnexpectedEOF)
-			return ObjectInfo{}, errors.Join(err, g.Wait())
+			return nil, SHA256{}, errors.Join(err, g.Wait())
 		}
 		if partCtx.Err() != nil {
 			break
 		}
-		body := Body{Size: section.Size(), SHA256: SHA256(part.Sum(nil)), Open: func() (io.ReadCloser, error) {
-			return io.NopCloser(io.NewSectionReader(section, 0, section.Size())), nil
-		}}
+		body.SHA256 = SHA256(part.Sum(nil))
+		if there, ok := stored[i+1]; ok && there.holds(&body) {
+			parts[i] = there
+			continue
+		}
 		g.Go(func() (err error) {
-			parts[i], err = s.UploadPart(partCtx, key, uploadID, i+1, body)
+			parts[i], err = s.UploadPart(partCtx, up.Key, up.UploadID, i+1, body)
 			return err
 		})
 	}
-	if err := cmp.Or(g.Wait(), ctx.Err()); err != nil {
-		return ObjectInfo{}, err
+	err := cmp.Or(g.Wait(), ctx.Err())
+	return parts, SHA256(whole.Sum(nil)), err
+}
+
+// sectionBody is a Body of a part of src, without its checksum.
+func sectionBody(src Source, offset, size int64) Body {
+	return Body{Size: size, Open: func() (io.ReadCloser, error) {
+		return io.NopCloser(io.NewSectionReader(src, offset, size)), nil
+	}}
+}
+
+// holds tells whether the stored part is this body: by its SHA-256, or where the server keeps none by an ETag that is its
+// MD5, as those of parts are that are not encrypted with a key of one's own.
+func (p *Part) holds(body *Body) bool {
+	if !p.SHA256.IsZero() || p.Size != body.Size {
+		return p.Size == body.Size && p.SHA256 == body.SHA256
 	}
-	if sum := SHA256(whole.Sum(nil)); !o.SHA256.IsZero() && sum != o.SHA256 {
-		return ObjectInfo{}, &Error{Kind: ErrChecksum, Err: fmt.Errorf("the file has SHA-256 %v, not %v", sum, o.SHA256)}
+	r, err := body.Open()
+	if err != nil {
+		return false
 	}
-	return s.CompleteMultipartUpload(ctx, key, uploadID, parts, o)
+	defer r.Close()
+	hash := md5.New()
+	n, err := io.Copy(hash, r)
+	return err == nil && n == p.Size && p.ETag == hex.EncodeToString(hash.Sum(nil))
 }
 
 // DownloadFile gets the object at key into the file at name, as FileSink does: whole and verified, or not at all. A large

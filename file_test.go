@@ -76,7 +76,7 @@ func TestFileThereAndBack(t *testing.T) {
 		name, data := writeTestFile(t, size)
 		m := new(Memory)
 		sum := SumSHA256(data)
-		info, err := UploadFile(t.Context(), m, "mask/x", name, &PutOptions{SHA256: sum, ContentType: "application/dicom"})
+		info, err := UploadFile(t.Context(), m, "mask/x", name, &UploadOptions{PutOptions: PutOptions{SHA256: sum, ContentType: "application/dicom"}})
 		if err != nil || info.Size != int64(size) || info.ContentType != "application/dicom" {
 			t.Fatalf("%d bytes: %+v, %v", size, info, err)
 		}
@@ -127,7 +127,7 @@ func TestUploadFileFails(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			_, err = UploadFile(t.Context(), w, "mask/x", row.file, &row.opts)
+			_, err = UploadFile(t.Context(), w, "mask/x", row.file, &UploadOptions{PutOptions: row.opts})
 			if !errors.Is(err, row.want) {
 				t.Errorf("error is %v; want %v", err, row.want)
 			}

@@ -93,8 +93,8 @@ type BeginOptions struct {
 	Metadata     *Metadata     // nil: the committed revision's
 }
 
-// Upload is an open upload of a group.
-type Upload struct {
+// GroupUpload is an open upload of a group.
+type GroupUpload struct {
 	Annotation string
 	Group      string
 	UploadID   string    // names the upload to Renew and Complete; whoever is to do neither must not have it
@@ -132,12 +132,12 @@ const casAttempts = 20
 //
 // Errors: ErrInvalidArgument for masks that cannot be, ErrUploadOpen, ErrDeleted until the URLs of a deleted
 // group have expired, ErrPreconditionFailed for NoOverwrite.
-func (g *Group) Begin(ctx context.Context, masks []MaskSpec, opts *BeginOptions) (*Upload, error) {
+func (g *Group) Begin(ctx context.Context, masks []MaskSpec, opts *BeginOptions) (*GroupUpload, error) {
 	up, err := g.beginSigned(ctx, masks, or(opts))
 	return up, g.failed("Begin", err)
 }
 
-func (g *Group) beginSigned(ctx context.Context, masks []MaskSpec, o *BeginOptions) (*Upload, error) {
+func (g *Group) beginSigned(ctx context.Context, masks []MaskSpec, o *BeginOptions) (*GroupUpload, error) {
 	named, err := g.checkSpecs(masks, o)
 	if err != nil {
 		return nil, err
@@ -303,9 +303,9 @@ func (g *Group) checkSpecs(specs []MaskSpec, o *BeginOptions) ([]Mask, error) {
 }
 
 // sign gives doc's pending upload with a URL for each mask that is not proven.
-func (g *Group) sign(ctx context.Context, doc *document, ttl time.Duration) (*Upload, error) {
+func (g *Group) sign(ctx context.Context, doc *document, ttl time.Duration) (*GroupUpload, error) {
 	p := doc.Pending
-	up := &Upload{
+	up := &GroupUpload{
 		Annotation: g.annotation, Group: g.id, UploadID: p.UploadID, Revision: p.Revision,
 		Expires: p.URLsUntil, Metadata: *cmp.Or(p.Metadata, &doc.Metadata), Masks: make([]MaskURL, len(p.Masks)),
 	}
@@ -343,7 +343,7 @@ type RenewOptions struct {
 // each mask that only its SHA-256 can tell.
 //
 // Errors: ErrNotFound, ErrDeleted, ErrSuperseded.
-func (g *Group) Renew(ctx context.Context, uploadID string, etags map[string]string, opts *RenewOptions) (*Upload, error) {
+func (g *Group) Renew(ctx context.Context, uploadID string, etags map[string]string, opts *RenewOptions) (*GroupUpload, error) {
 	o := or(opts)
 	ttl, err := g.checkURLs(ctx, o.TTL)
 	if err != nil {

@@ -74,7 +74,7 @@ type openAnswer struct {
 	Masks   int       `json:"mask_count"`
 }
 
-func answerUpload(up *Upload) uploadAnswer {
+func answerUpload(up *GroupUpload) uploadAnswer {
 	return uploadAnswer{
 		Annotation: up.Annotation, Group: up.Group, UploadID: up.UploadID, Revision: up.Revision,
 		Expires: up.Expires, Metadata: up.Metadata, Masks: answerMasks(up.Masks),

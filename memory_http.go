@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"github.com/pacs-extension/maskstore/internal/sigv4"
@@ -33,8 +34,9 @@ func refuse(status int, code, message string) error {
 
 var errMethod = refuse(http.StatusMethodNotAllowed, "MethodNotAllowed", "The specified method is not allowed against this resource.")
 
-// ServeHTTP answers the requests that UploadURL and DownloadURL sign, and those of their method, path and query that carry
-// more headers, as S3 does: PUT, GET and HEAD of an object, with S3's status codes and XML errors. What is not signed it
+// ServeHTTP answers the requests that UploadURL, UploadPartURL and DownloadURL sign, and those of their method, path and
+// query that carry more headers, as S3 does: PUT, GET and HEAD of an object, PUT of a part, with S3's status codes and XML
+// errors. What is not signed it
 // refuses. It answers CORS preflights of every origin, and lets scripts read ETags.
 //
 // It must be served at the root of BaseURL, at the host that BaseURL names: the signature holds both. It keeps a body in
@@ -88,6 +90,8 @@ func (m *Memory) serve(w http.ResponseWriter, r *http.Request) error {
 		return refuse(http.StatusNotFound, "NoSuchBucket", "The specified bucket does not exist.")
 	case ValidKey(key) != nil:
 		return refuse(http.StatusForbidden, "AccessDenied", "Access Denied")
+	case r.Method == http.MethodPut && r.URL.Query().Has("uploadId"):
+		return m.servePart(w, r, key)
 	case r.Method == http.MethodPut:
 		return m.servePut(w, r, key)
 	case r.Method == http.MethodGet || r.Method == http.MethodHead:
@@ -126,15 +130,12 @@ func (m *Memory) servePut(w http.ResponseWriter, r *http.Request, key string) er
 	if err != nil {
 		return err
 	}
-	if r.ContentLength > MaxPutSize {
-		return refuse(http.StatusBadRequest, "EntityTooLarge", "Your proposed upload exceeds the maximum allowed object size.")
-	}
-	data, err := io.ReadAll(io.LimitReader(r.Body, r.ContentLength))
-	if err != nil || int64(len(data)) < r.ContentLength {
-		return refuse(http.StatusBadRequest, "IncompleteBody", "You did not provide the number of bytes specified by the Content-Length HTTP header.")
+	data, err := readPut(r)
+	if err != nil {
+		return err
 	}
 	object := m.newObject(key, cmp.Or(r.Header.Get("Content-Type"), "binary/octet-stream"), data) // S3's default
-	if err := checkDigests(r.Header, object); err != nil {
+	if err := checkDigests(r.Header, object.info.SHA256, object.info.ETag); err != nil {
 		return err
 	}
 	// What has arrived whole is stored, whether or not the client waits for the answer.
@@ -145,11 +146,49 @@ func (m *Memory) servePut(w http.ResponseWriter, r *http.Request, key string) er
 	case err != nil:
 		return errPrecondition
 	}
-	w.Header().Set("ETag", quoteETag(info.ETag))
-	if r.Header.Get("x-amz-checksum-sha256") != "" {
-		w.Header().Set("x-amz-checksum-sha256", info.SHA256.Base64())
-	}
+	answerPut(w, r, info.ETag, info.SHA256)
 	return nil
+}
+
+// servePart stores a part. Its query is the one that was signed.
+func (m *Memory) servePart(w http.ResponseWriter, r *http.Request, key string) error {
+	query := r.URL.Query()
+	n, err := strconv.Atoi(query.Get("partNumber"))
+	if err != nil || checkPartNumber("", n) != nil {
+		return refuse(http.StatusBadRequest, "InvalidArgument", "Part number must be an integer between 1 and 10000, inclusive")
+	}
+	data, err := readPut(r)
+	if err != nil {
+		return err
+	}
+	part := newMemoryPart(n, data)
+	if err := checkDigests(r.Header, part.SHA256, part.ETag); err != nil {
+		return err
+	}
+	if m.storePart(context.WithoutCancel(r.Context()), key, query.Get("uploadId"), part) != nil {
+		return refuse(http.StatusNotFound, "NoSuchUpload", "The specified upload does not exist. The upload ID may be invalid, or the upload may have been aborted or completed.")
+	}
+	answerPut(w, r, part.ETag, part.SHA256)
+	return nil
+}
+
+// readPut reads a body whole.
+func readPut(r *http.Request) ([]byte, error) {
+	if r.ContentLength > MaxPutSize {
+		return nil, refuse(http.StatusBadRequest, "EntityTooLarge", "Your proposed upload exceeds the maximum allowed object size.")
+	}
+	data, err := io.ReadAll(io.LimitReader(r.Body, r.ContentLength))
+	if err != nil || int64(len(data)) < r.ContentLength {
+		return nil, refuse(http.StatusBadRequest, "IncompleteBody", "You did not provide the number of bytes specified by the Content-Length HTTP header.")
+	}
+	return data, nil
+}
+
+func answerPut(w http.ResponseWriter, r *http.Request, etag string, sum SHA256) {
+	w.Header().Set("ETag", quoteETag(etag))
+	if r.Header.Get("x-amz-checksum-sha256") != "" {
+		w.Header().Set("x-amz-checksum-sha256", sum.Base64())
+	}
 }
 
 func quoteETag(etag string) string { return `"` + etag + `"` }
@@ -170,12 +209,12 @@ func putCondition(h http.Header) (condition, error) {
 }
 
 // checkDigests compares the content with the digests that came with it.
-func checkDigests(h http.Header, object *memoryObject) error {
+func checkDigests(h http.Header, sum256 SHA256, etag string) error {
 	if want := h.Get("x-amz-checksum-sha256"); want != "" {
 		switch sum, err := base64.StdEncoding.DecodeString(want); {
 		case err != nil || len(sum) != len(SHA256{}):
 			return refuse(http.StatusBadRequest, "InvalidRequest", "Value for x-amz-checksum-sha256 header is invalid.")
-		case SHA256(sum) != object.info.SHA256:
+		case SHA256(sum) != sum256:
 			return refuse(http.StatusBadRequest, "XAmzContentChecksumMismatch", "The provided 'x-amz-checksum' header does not match what was computed.")
 		}
 	}
@@ -183,7 +222,7 @@ func checkDigests(h http.Header, object *memoryObject) error {
 		switch sum, err := base64.StdEncoding.DecodeString(want); {
 		case err != nil || len(sum) != md5.Size:
 			return refuse(http.StatusBadRequest, "InvalidDigest", "The Content-MD5 you specified is not valid.")
-		case fmt.Sprintf("%x", sum) != object.info.ETag:
+		case fmt.Sprintf("%x", sum) != etag:
 			return refuse(http.StatusBadRequest, "BadDigest", "The Content-MD5 you specified did not match what we received.")
 		}
 	}

@@ -77,15 +77,24 @@ func (m *Memory) uploadPart(ctx context.Context, key, uploadID string, partNumbe
 	if err != nil {
 		return Part{}, err
 	}
-	part := Part{PartNumber: partNumber, Size: int64(len(data)), ETag: md5Hex(data), SHA256: SumSHA256(data)}
+	part := newMemoryPart(partNumber, data)
+	return part.Part, m.storePart(ctx, key, uploadID, part)
+}
+
+// newMemoryPart makes a part of data, which it keeps.
+func newMemoryPart(partNumber int, data []byte) memoryPart {
+	return memoryPart{Part{PartNumber: partNumber, Size: int64(len(data)), ETag: md5Hex(data), SHA256: SumSHA256(data)}, data}
+}
+
+func (m *Memory) storePart(ctx context.Context, key, uploadID string, part memoryPart) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	u, err := m.upload(key, uploadID)
 	if err := cmp.Or(ctx.Err(), err); err != nil {
-		return Part{}, err
+		return err
 	}
-	u.parts[partNumber] = memoryPart{part, data}
-	return part, nil
+	u.parts[part.PartNumber] = part
+	return nil
 }
 
 func checkPart(key string, partNumber int, body *Body) error {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -176,5 +177,41 @@ func TestMemoryListMultipartUploads(t *testing.T) {
 	}
 	if err := m.AbortMultipartUpload(ctx, "mask/b/2", ids[0]); !errors.Is(err, ErrNotFound) {
 		t.Errorf("aborted again: %v", err)
+	}
+}
+
+// What a browser needs to put a part, and what it gets where it may not.
+func TestMemoryServesParts(t *testing.T) {
+	m, client := served(t)
+	id, err := m.CreateMultipartUpload(t.Context(), testKey, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const content = "the part"
+	signed, err := m.UploadPartURL(t.Context(), testKey, id, 1, &UploadURLOptions{Size: int64(len(content)), SHA256: SumSHA256([]byte(content))})
+	put := func(body string) (*http.Response, string) {
+		return send(t, client, signedRequest(t, signed, err, body))
+	}
+	ask := signedRequest(t, signed, err, "")
+	ask.Method, ask.Header, ask.ContentLength, ask.Body = http.MethodOptions, http.Header{
+		"Origin": {"https://viewer.example"}, "Access-Control-Request-Method": {"PUT"}, "Access-Control-Request-Headers": {"x-amz-checksum-sha256"},
+	}, 0, nil
+	if answer, _ := send(t, client, ask); answer.StatusCode != http.StatusOK || answer.Header.Get("Access-Control-Allow-Headers") != "x-amz-checksum-sha256" {
+		t.Errorf("preflight: %v", answer)
+	}
+	if answer, body := put("the lart"); answer.StatusCode != http.StatusBadRequest || errorCode(t, body) != "XAmzContentChecksumMismatch" || len(m.uploads[id].parts) > 0 {
+		t.Errorf("another content: %v %s", answer, body)
+	}
+	answer, body := put(content)
+	h := answer.Header
+	if answer.StatusCode != http.StatusOK || body != "" || h.Get("ETag") != quoteETag(md5Hex([]byte(content))) ||
+		h.Get("x-amz-checksum-sha256") != SumSHA256([]byte(content)).Base64() || !strings.Contains(h.Get("Access-Control-Expose-Headers"), "ETag") {
+		t.Errorf("PUT: %v %s", answer, body)
+	}
+	if err := m.AbortMultipartUpload(t.Context(), testKey, id); err != nil {
+		t.Fatal(err)
+	}
+	if answer, body := put(content); answer.StatusCode != http.StatusNotFound || errorCode(t, body) != "NoSuchUpload" {
+		t.Errorf("after the abort: %v %s", answer, body)
 	}
 }

@@ -24,6 +24,18 @@ func (m *Memory) UploadURL(ctx context.Context, key string, opts *UploadURLOptio
 	return signed, opError("UploadURL", key, nil, err)
 }
 
+// UploadPartURL signs the PUT of a part that ServeHTTP will answer. It needs BaseURL.
+func (m *Memory) UploadPartURL(ctx context.Context, key, uploadID string, partNumber int, opts *UploadURLOptions) (SignedURL, error) {
+	const op = "UploadPartURL"
+	o := or(opts)
+	if err := checkPartURL(key, uploadID, partNumber, o); err != nil {
+		return SignedURL{}, opError(op, key, nil, err)
+	}
+	r := &sigv4.Request{Method: http.MethodPut, Query: partQuery(uploadID, partNumber), Header: uploadHeaders(o)}
+	signed, err := m.sign(ctx, key, o.TTL, o.Size, r)
+	return signed, opError(op, key, nil, err)
+}
+
 // DownloadURL signs a GET that ServeHTTP will answer. It needs BaseURL.
 func (m *Memory) DownloadURL(ctx context.Context, key string, opts *DownloadURLOptions) (SignedURL, error) {
 	o := or(opts)

@@ -27,6 +27,12 @@ type MultipartStorage interface {
 	// no SHA256 it is read once more, before, to compute it.
 	UploadPart(ctx context.Context, key, uploadID string, partNumber int, body Body) (Part, error)
 
+	// UploadPartURL signs the PUT of one part, for a client that holds no credentials. Its answer's ETag header is the
+	// part's. SHA256 must be set: every part carries its checksum, and servers refuse those without. What a part does not
+	// have (ContentType, IfMatch, NoOverwrite) is refused. A URL works until it expires or the upload ends; used again it
+	// stores the same part. What signs nothing gives ErrUnsupported.
+	UploadPartURL(ctx context.Context, key, uploadID string, partNumber int, opts *UploadURLOptions) (SignedURL, error)
+
 	// ListParts yields the parts that are stored, by number.
 	ListParts(ctx context.Context, key, uploadID string) iter.Seq2[Part, error]
 

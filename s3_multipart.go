@@ -111,7 +111,7 @@ func (s *S3) uploadPart(ctx context.Context, key, uploadID string, partNumber in
 	}
 	resp, _, err := s.do(ctx, &request{
 		method: http.MethodPut, key: key, body: body, status: http.StatusOK,
-		query:  []sigv4.Param{{Name: "partNumber", Value: strconv.Itoa(partNumber)}, {Name: "uploadId", Value: uploadID}},
+		query:  partQuery(uploadID, partNumber),
 		signed: uploadHeaders(&UploadURLOptions{Size: body.Size, SHA256: body.SHA256}),
 	})
 	if err != nil {
@@ -120,6 +120,19 @@ func (s *S3) uploadPart(ctx context.Context, key, uploadID string, partNumber in
 	defer discard(resp)
 	etag, err := etagOf(resp)
 	return Part{PartNumber: partNumber, Size: body.Size, ETag: etag, SHA256: body.SHA256}, err
+}
+
+// UploadPartURL signs the PUT of one part. URLs of temporary credentials end with these at the latest; Expires says so.
+func (s *S3) UploadPartURL(ctx context.Context, key, uploadID string, partNumber int, opts *UploadURLOptions) (SignedURL, error) {
+	const op = "UploadPartURL"
+	o := or(opts)
+	ttl, err := checkTTL(o.TTL, s.defaultTTL, s.maxTTL)
+	if err = cmp.Or(checkPartURL(key, uploadID, partNumber, o), err, ctx.Err()); err != nil {
+		return SignedURL{}, opError(op, key, nil, err)
+	}
+	r := &sigv4.Request{Method: http.MethodPut, Query: partQuery(uploadID, partNumber), Header: uploadHeaders(o)}
+	u, err := s.sign(ctx, s.public, key, r, ttl, o.Size)
+	return u, opError(op, key, nil, err)
 }
 
 // ListParts yields the parts that are stored.

@@ -1,6 +1,7 @@
 package maskstore
 
 import (
+	"cmp"
 	"net/http"
 	"strconv"
 	"time"
@@ -27,6 +28,29 @@ func uploadHeaders(opts *UploadURLOptions) []sigv4.Param {
 		h = append(h, sigv4.Param{Name: "x-amz-checksum-sha256", Value: opts.SHA256.Base64()})
 	}
 	return h
+}
+
+// checkPartURL refuses what cannot be signed for a part.
+func checkPartURL(key, uploadID string, partNumber int, o *UploadURLOptions) error {
+	if err := cmp.Or(ValidKey(key), checkUploadID(uploadID), checkPartNumber("partNumber", partNumber), o.check()); err != nil {
+		return err
+	}
+	switch {
+	case o.ContentType != "":
+		return inputError("ContentType", "is set for a part", "none: CreateMultipartUpload takes it")
+	case o.IfMatch != "":
+		return inputError("IfMatch", "is set for a part", "none: CompleteMultipartUpload takes it")
+	case o.NoOverwrite:
+		return inputError("NoOverwrite", "is set for a part", "false: CompleteMultipartUpload takes it")
+	case o.SHA256.IsZero():
+		return inputError("SHA256", "is not set", "that of the part, which servers ask for")
+	}
+	return nil
+}
+
+// partQuery is the query of a part's PUT.
+func partQuery(uploadID string, partNumber int) []sigv4.Param {
+	return []sigv4.Param{{Name: "partNumber", Value: strconv.Itoa(partNumber)}, {Name: "uploadId", Value: uploadID}}
 }
 
 // downloadQuery is the query that makes a signed GET answer as opts want.

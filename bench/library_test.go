@@ -91,7 +91,7 @@ func signUpload(storage maskstore.ObjectStorage, m object, ttl time.Duration) fu
 type groupSteps struct {
 	storage maskstore.ObjectStorage
 	group   *maskstore.Group
-	upload  *maskstore.Upload
+	upload  *maskstore.GroupUpload
 	files   []maskstore.MaskFile
 	etags   map[string]string
 }

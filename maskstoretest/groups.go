@@ -174,7 +174,7 @@ func read(b maskstore.Body) []byte {
 }
 
 // begin begins an upload that must succeed.
-func (e *groupEnv) begin(g *maskstore.Group, specs []maskstore.MaskSpec, opts *maskstore.BeginOptions) *maskstore.Upload {
+func (e *groupEnv) begin(g *maskstore.Group, specs []maskstore.MaskSpec, opts *maskstore.BeginOptions) *maskstore.GroupUpload {
 	e.Helper()
 	up, err := g.Begin(e.Context(), specs, opts)
 	e.must(err)
@@ -194,7 +194,7 @@ func (e *groupEnv) put(url maskstore.SignedURL, data []byte) (int, string) {
 }
 
 // putAll puts those masks of the upload that have a URL, all of which must succeed, and gives their ETags.
-func (e *groupEnv) putAll(up *maskstore.Upload, masks []maskstore.MaskFile) map[string]string {
+func (e *groupEnv) putAll(up *maskstore.GroupUpload, masks []maskstore.MaskFile) map[string]string {
 	e.Helper()
 	etags := make(map[string]string)
 	for _, m := range up.Masks {

@@ -184,7 +184,7 @@ var groupCompleteTests = map[string]func(*groupEnv){
 	"BeginWithinComplete": func(e *groupEnv) {
 		up := e.begin(e.group("g"), hashed(files(2, 1)), nil)
 		etags := e.putAll(up, files(2, 1))
-		var other *maskstore.Upload
+		var other *maskstore.GroupUpload
 		h := &hooked{ObjectStorage: e.storage, before: once("Put", metadataName, func() {
 			other = e.begin(e.group("g"), hashed(files(2, 2)), &maskstore.BeginOptions{Supersede: true})
 		})}

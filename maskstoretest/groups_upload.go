@@ -406,7 +406,7 @@ var groupRaceTests = map[string]func(*groupEnv){
 	"TwoBegin": func(e *groupEnv) {
 		for round := range raceRounds {
 			id := "g" + strings.Repeat("x", round)
-			ups, errs := both(func(i int) (*maskstore.Upload, error) {
+			ups, errs := both(func(i int) (*maskstore.GroupUpload, error) {
 				return e.group(id).Begin(e.Context(), hashed(files(1, byte(i))), nil)
 			})
 			e.wantOneWinner(errs, maskstore.ErrUploadOpen)

@@ -23,7 +23,7 @@ import (
 // Options say what a storage cannot do. It must then say so too: what is set here is tested for as well.
 type Options struct {
 	Client      *http.Client // sends the signed requests; nil: http.DefaultClient
-	NoSigning   bool         // UploadURL and DownloadURL give errors.ErrUnsupported
+	NoSigning   bool         // UploadURL, UploadPartURL and DownloadURL give errors.ErrUnsupported
 	NoCopy      bool         // maskstore.As finds no Copier
 	NoMultipart bool         // maskstore.As finds no MultipartStorage
 }
@@ -74,6 +74,11 @@ func (o *Options) areas() []area {
 		areas = append(areas, area{"NoMultipart", noMultipartTests})
 	} else {
 		areas = append(areas, area{"Multipart", multipartTests})
+		if o.NoSigning {
+			areas = append(areas, area{"NoSignedParts", noSignedPartTests})
+		} else {
+			areas = append(areas, area{"SignedParts", signedPartTests})
+		}
 	}
 	return areas
 }

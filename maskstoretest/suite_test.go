@@ -39,7 +39,7 @@ func TestDecidingGroups(t *testing.T) { maskstoretest.TestGroups(t, newDeciding,
 func TestDeciding(t *testing.T) {
 	d := newDeciding(t).(*deciding)
 	maskstoretest.Test(t, func(*testing.T) maskstore.ObjectStorage { return d }, nil)
-	for _, op := range []string{"Put", "Copy", "CreateMultipartUpload", "UploadPart", "ListParts", "CompleteMultipartUpload", "AbortMultipartUpload", "ListMultipartUploads"} {
+	for _, op := range []string{"Put", "Copy", "CreateMultipartUpload", "UploadPart", "UploadPartURL", "ListParts", "CompleteMultipartUpload", "AbortMultipartUpload", "ListMultipartUploads"} {
 		if d.seen[op] == 0 {
 			t.Errorf("%s went past the wrapper", op)
 		}
@@ -50,6 +50,11 @@ func TestDeciding(t *testing.T) {
 func TestBare(t *testing.T) {
 	maskstoretest.Test(t, func(t *testing.T) maskstore.ObjectStorage { return bare{&maskstore.Memory{}} },
 		&maskstoretest.Options{NoSigning: true, NoCopy: true, NoMultipart: true})
+}
+
+// A storage that signs nothing may still put in parts.
+func TestUnsigned(t *testing.T) {
+	maskstoretest.Test(t, func(t *testing.T) maskstore.ObjectStorage { return unsigned{&maskstore.Memory{}} }, &maskstoretest.Options{NoSigning: true})
 }
 
 // unwrapping is a wrapper that changes nothing.
@@ -67,6 +72,21 @@ func (bare) UploadURL(context.Context, string, *maskstore.UploadURLOptions) (mas
 }
 
 func (bare) DownloadURL(context.Context, string, *maskstore.DownloadURLOptions) (maskstore.SignedURL, error) {
+	return maskstore.SignedURL{}, errNoSigning
+}
+
+// unsigned cannot sign.
+type unsigned struct{ *maskstore.Memory }
+
+func (unsigned) UploadURL(context.Context, string, *maskstore.UploadURLOptions) (maskstore.SignedURL, error) {
+	return maskstore.SignedURL{}, errNoSigning
+}
+
+func (unsigned) DownloadURL(context.Context, string, *maskstore.DownloadURLOptions) (maskstore.SignedURL, error) {
+	return maskstore.SignedURL{}, errNoSigning
+}
+
+func (unsigned) UploadPartURL(context.Context, string, string, int, *maskstore.UploadURLOptions) (maskstore.SignedURL, error) {
 	return maskstore.SignedURL{}, errNoSigning
 }
 
@@ -125,6 +145,11 @@ func (c countingMultipart) CreateMultipartUpload(ctx context.Context, key string
 func (c countingMultipart) UploadPart(ctx context.Context, key, uploadID string, n int, body maskstore.Body) (maskstore.Part, error) {
 	c.d.count("UploadPart")
 	return c.inner.UploadPart(ctx, key, uploadID, n, body)
+}
+
+func (c countingMultipart) UploadPartURL(ctx context.Context, key, uploadID string, n int, opts *maskstore.UploadURLOptions) (maskstore.SignedURL, error) {
+	c.d.count("UploadPartURL")
+	return c.inner.UploadPartURL(ctx, key, uploadID, n, opts)
 }
 
 func (c countingMultipart) ListParts(ctx context.Context, key, uploadID string) iter.Seq2[maskstore.Part, error] {

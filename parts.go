@@ -1,0 +1,276 @@
+package maskstore
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+)
+
+// PartsOptions says what object is uploaded in parts by a client that holds no credentials. RenewParts and CompleteParts
+// take what BeginParts was given: nothing but the parts is kept in between.
+type PartsOptions struct {
+	PutOptions               // Size must be set; the conditions hold at completion; SHA256 is verified by reading the object then
+	PartSHA256 []SHA256      // of the parts, in order; nil: none is known yet; a zero one: not yet, and its part gets no URL
+	TTL        time.Duration // of the URLs; 0: the storage's default
+	Journal    Journal       // records the upload, for SweepUploads to abort it where the client never ends it; nil: not
+}
+
+func (o *PartsOptions) check(key string) error {
+	if err := cmp.Or(ValidKey(key), o.PutOptions.check()); err != nil {
+		return err
+	}
+	if o.Size == 0 {
+		return inputError("Size", "is not set", "the object's length in bytes")
+	}
+	partSize, err := planParts(o.Size)
+	if err != nil {
+		return err
+	}
+	if n := partCount(o.Size, partSize); o.PartSHA256 != nil && len(o.PartSHA256) != n {
+		return inputError("PartSHA256", fmt.Sprintf("has %d checksums", len(o.PartSHA256)), fmt.Sprintf("one for each of %d parts of %d bytes, or none", n, partSize))
+	}
+	return nil
+}
+
+// partCount is how many parts an object has.
+func partCount(size, partSize int64) int { return int((size + partSize - 1) / partSize) }
+
+// PartsTicket is what a client needs to put an object in parts. It prints no signature.
+type PartsTicket struct {
+	Key      string
+	UploadID string
+	PartSize int64     // in bytes, of all parts but the last
+	Expires  time.Time // of the URL that expires first; zero: there is none
+	Parts    []PartURL // all of them, in order
+}
+
+// PartURL is a part to put. SignedURL.Reveal gives what the client needs.
+type PartURL struct {
+	PartNumber int
+	Offset     int64 // in the object, in bytes
+	Size       int64
+	SHA256     SHA256    // as declared; zero: not yet, and URL is unset
+	Stored     bool      // it is there, and not to be put: URL is unset
+	URL        SignedURL // of its PUT; it works until it expires or the upload ends
+}
+
+// BeginParts begins an upload in parts for a client that holds no credentials, and signs a URL for each part whose
+// SHA-256 is declared. A client that does not know yet how its object is cut gets PartSize and no URLs, and RenewParts
+// signs when it has hashed. Where the Journal has recorded another upload for the key, that is aborted first.
+//
+// What is begun must come to CompleteParts or be aborted, by AbortMultipartUpload or AbortUpload: until then its parts
+// stay, and are billed.
+func BeginParts(ctx context.Context, s ObjectStorage, key string, opts *PartsOptions) (*PartsTicket, error) {
+	const op = "BeginParts"
+	o := or(opts)
+	up, err := o.upload(s, key)
+	if err != nil {
+		return nil, opError(op, key, nil, err)
+	}
+	// What cannot be signed is not begun.
+	_, err = up.m.UploadPartURL(ctx, key, "id", 1, &UploadURLOptions{SHA256: SHA256{1}, TTL: o.TTL})
+	var r UploadRecord
+	if err == nil {
+		r, err = up.load(ctx)
+	}
+	if err == nil {
+		err = up.replace(ctx, &r)
+	}
+	if err != nil {
+		return nil, opError(op, key, nil, err)
+	}
+	ticket, err := o.sign(ctx, up.m, key, up.record.UploadID, nil)
+	if err != nil {
+		err = up.abort(ctx, err)
+	}
+	return ticket, opError(op, key, nil, err)
+}
+
+// RenewParts signs the URLs of the parts that are not stored yet, or are not those declared: where URLs have expired, for
+// parts that were hashed since, for a client that begins again. An upload that has ended is ErrNotFound.
+func RenewParts(ctx context.Context, s ObjectStorage, key, uploadID string, opts *PartsOptions) (*PartsTicket, error) {
+	const op = "RenewParts"
+	o := or(opts)
+	up, err := o.upload(s, key)
+	var stored map[int]Part
+	if err == nil {
+		stored, err = storedParts(ctx, up.m, key, uploadID)
+	}
+	var ticket *PartsTicket
+	if err == nil {
+		ticket, err = o.sign(ctx, up.m, key, uploadID, stored)
+	}
+	return ticket, opError(op, key, nil, err)
+}
+
+// CompleteParts makes the object of the parts that are stored, once all are there and are what was declared, and gives it;
+// where its SHA-256 is declared it is read whole, and verified. Completed again, it gives the same answer if the object
+// can be proven by SHA256 or PartSHA256.
+//
+// Errors: ErrIncomplete where parts are missing, or not known to be those declared, for which the server must keep their
+// SHA-256, as S3 and MinIO do; the upload stays open, and RenewParts tells which.
+// It stays so at ErrPreconditionFailed too. ErrChecksum comes with the object, which is in place by then and is the caller's
+// to delete: its parts are those declared, and yet the whole is not. An upload that was aborted is ErrNotFound.
+func CompleteParts(ctx context.Context, s ObjectStorage, key, uploadID string, opts *PartsOptions) (ObjectInfo, error) {
+	o := or(opts)
+	up, err := o.upload(s, key)
+	if err != nil {
+		return ObjectInfo{}, opError("CompleteParts", key, nil, err)
+	}
+	up.record.Key, up.record.UploadID = key, uploadID
+	info, err := o.complete(ctx, up)
+	if info.Key != "" && o.Journal != nil {
+		err = cmp.Or(err, forget(ctx, o.Journal, &up.record))
+	}
+	return info, opError("CompleteParts", key, nil, err)
+}
+
+// upload gives the upload that the options are for, not begun.
+func (o *PartsOptions) upload(s ObjectStorage, key string) (*partsUpload, error) {
+	if err := o.check(key); err != nil {
+		return nil, err
+	}
+	m, err := multipartOf(s)
+	if err != nil {
+		return nil, err
+	}
+	up := &partsUpload{UploadOptions: UploadOptions{o.PutOptions, o.Journal}, storage: s, m: m, key: key}
+	up.ContentType = cmp.Or(o.ContentType, typeByName(key))
+	return up, nil
+}
+
+// plan gives the parts, without URLs.
+func (o *PartsOptions) plan() (parts []PartURL, partSize int64) {
+	partSize, _ = planParts(o.Size) // check has refused what it cannot plan
+	parts = make([]PartURL, partCount(o.Size, partSize))
+	for i := range parts {
+		offset := int64(i) * partSize
+		parts[i] = PartURL{PartNumber: i + 1, Offset: offset, Size: min(partSize, o.Size-offset)}
+		if o.PartSHA256 != nil {
+			parts[i].SHA256 = o.PartSHA256[i]
+		}
+	}
+	return parts, partSize
+}
+
+// isStored tells whether what is stored is the part as far as it is declared.
+func (p *PartURL) isStored(stored map[int]Part) bool {
+	there, ok := stored[p.PartNumber]
+	return ok && there.Size == p.Size && (p.SHA256.IsZero() || there.SHA256 == p.SHA256)
+}
+
+func (o *PartsOptions) sign(ctx context.Context, m MultipartStorage, key, uploadID string, stored map[int]Part) (*PartsTicket, error) {
+	ticket := &PartsTicket{Key: key, UploadID: uploadID}
+	ticket.Parts, ticket.PartSize = o.plan()
+	for i := range ticket.Parts {
+		p := &ticket.Parts[i]
+		p.Stored = p.isStored(stored)
+		if p.Stored || p.SHA256.IsZero() {
+			continue
+		}
+		u, err := m.UploadPartURL(ctx, key, uploadID, p.PartNumber, &UploadURLOptions{Size: p.Size, SHA256: p.SHA256, TTL: o.TTL})
+		if err != nil {
+			return nil, err
+		}
+		if p.URL = u; ticket.Expires.IsZero() || u.Expires.Before(ticket.Expires) {
+			ticket.Expires = u.Expires
+		}
+	}
+	return ticket, nil
+}
+
+func (o *PartsOptions) complete(ctx context.Context, up *partsUpload) (ObjectInfo, error) {
+	info, err := o.completeStored(ctx, up)
+	if errors.Is(err, ErrNotFound) && (!o.SHA256.IsZero() || o.provesAll()) {
+		return o.find(ctx, up, err)
+	}
+	if err != nil || o.SHA256.IsZero() {
+		return info, err
+	}
+	if err = o.read(ctx, up.storage, info); err == nil {
+		info.SHA256 = o.SHA256
+	}
+	return info, err
+}
+
+func (o *PartsOptions) completeStored(ctx context.Context, up *partsUpload) (ObjectInfo, error) {
+	stored, err := storedParts(ctx, up.m, up.key, up.record.UploadID)
+	if err != nil {
+		return ObjectInfo{}, err
+	}
+	parts, err := o.prove(stored)
+	if err != nil {
+		return ObjectInfo{}, err
+	}
+	return up.m.CompleteMultipartUpload(ctx, up.key, up.record.UploadID, parts, &up.PutOptions)
+}
+
+// find gives the object, if it is the one declared: then the upload that is gone was completed, and the answer lost.
+func (o *PartsOptions) find(ctx context.Context, up *partsUpload, gone error) (ObjectInfo, error) {
+	info, err := up.storage.Stat(ctx, up.key)
+	if err == nil && info.Size != o.Size || errors.Is(err, ErrNotFound) {
+		return ObjectInfo{}, gone
+	}
+	if err == nil {
+		err = o.read(ctx, up.storage, info)
+	}
+	if errors.Is(err, ErrChecksum) {
+		err = gone
+	}
+	if err != nil {
+		return ObjectInfo{}, err
+	}
+	info.SHA256 = o.SHA256
+	return info, nil
+}
+
+// prove gives the parts to complete with.
+func (o *PartsOptions) prove(stored map[int]Part) ([]Part, error) {
+	plan, _ := o.plan()
+	parts := make([]Part, 0, len(plan))
+	var missing []int
+	for i := range plan {
+		if p := &plan[i]; p.isStored(stored) {
+			parts = append(parts, stored[p.PartNumber])
+		} else {
+			missing = append(missing, p.PartNumber)
+		}
+	}
+	if len(missing) > 0 {
+		return nil, &Error{Kind: ErrIncomplete, Err: fmt.Errorf("%d of %d parts are missing, or not those declared, the first of them number %d", len(missing), len(plan), missing[0])}
+	}
+	return parts, nil
+}
+
+// provesAll tells whether the parts' checksums prove an object.
+func (o *PartsOptions) provesAll() bool {
+	return o.PartSHA256 != nil && !slices.ContainsFunc(o.PartSHA256, SHA256.IsZero)
+}
+
+// read reads the object, which must be what was declared: as a whole, or else part by part.
+func (o *PartsOptions) read(ctx context.Context, s ObjectStorage, info ObjectInfo) error {
+	obj, err := s.Get(ctx, info.Key, &GetOptions{IfMatch: info.ETag, SHA256: o.SHA256})
+	if err != nil {
+		return err
+	}
+	defer obj.Body.Close()
+	if o.SHA256.IsZero() {
+		plan, _ := o.plan()
+		for _, p := range plan {
+			hash := sha256.New()
+			if _, err := io.CopyN(hash, obj.Body, p.Size); err != nil {
+				return err
+			}
+			if SHA256(hash.Sum(nil)) != p.SHA256 {
+				return &Error{Kind: ErrChecksum, Err: fmt.Errorf("part %d is not the one declared", p.PartNumber)}
+			}
+		}
+	}
+	_, err = io.Copy(io.Discard, obj.Body)
+	return err
+}

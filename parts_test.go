@@ -1,0 +1,239 @@
+package maskstore
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// partsOf gives the options of an upload of data, with the checksums of its parts.
+func partsOf(data []byte) *PartsOptions {
+	o := &PartsOptions{PutOptions: PutOptions{Size: int64(len(data))}}
+	for part := range slices.Chunk(data, defaultPartSize) {
+		o.PartSHA256 = append(o.PartSHA256, SumSHA256(part))
+	}
+	return o
+}
+
+// putParts puts these parts of data, as a client without credentials does.
+func putParts(t *testing.T, client *http.Client, ticket *PartsTicket, data []byte, numbers ...int) {
+	t.Helper()
+	for _, n := range numbers {
+		p := ticket.Parts[n-1]
+		wire, err := json.Marshal(p.URL.Reveal())
+		var revealed RevealedURL
+		if err = errors.Join(err, json.Unmarshal(wire, &revealed)); err != nil {
+			t.Fatal(err)
+		}
+		body := bytesBody(data[p.Offset:p.Offset+p.Size], p.SHA256)
+		if _, err := (&DirectUploader{Client: client}).Upload(t.Context(), revealed.SignedURL(), body); err != nil {
+			t.Fatalf("part %d: %v", n, err)
+		}
+	}
+}
+
+// signedParts are the numbers of the parts that have a URL.
+func signedParts(ticket *PartsTicket) (numbers []int) {
+	for _, p := range ticket.Parts {
+		if p.URL.URL != "" {
+			numbers = append(numbers, p.PartNumber)
+		}
+	}
+	return numbers
+}
+
+func beginParts(t *testing.T, m *Memory, o *PartsOptions) *PartsTicket {
+	t.Helper()
+	ticket, err := BeginParts(t.Context(), m, testKey, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ticket
+}
+
+// TestParts takes an object from a client to the storage past the server, which learns the checksums on the way.
+func TestParts(t *testing.T) {
+	m, client := served(t)
+	data, j, ctx := manyParts(), DirJournal(t.TempDir()), t.Context()
+	o := partsOf(data)
+	sums := o.PartSHA256
+	o.PartSHA256, o.SHA256, o.ContentType, o.Journal, o.NoOverwrite = nil, SumSHA256(data), "application/dicom", j, true
+
+	ticket := beginParts(t, m, o)
+	id := ticket.UploadID
+	last := ticket.Parts[len(ticket.Parts)-1]
+	if len(ticket.Parts) != 3 || len(signedParts(ticket)) > 0 || !ticket.Expires.IsZero() || last.Offset != 2*ticket.PartSize || last.Offset+last.Size != o.Size {
+		t.Fatalf("the ticket is %+v", ticket)
+	}
+	if r, err := j.Load(ctx, testKey); err != nil || r.UploadID != id || r.Size != o.Size {
+		t.Errorf("recorded is %+v, %v", r, err)
+	}
+	o.PartSHA256 = []SHA256{sums[0], {}, sums[2]}
+	renew := func(want ...int) {
+		t.Helper()
+		var err error
+		if ticket, err = RenewParts(ctx, m, testKey, id, o); err != nil || !slices.Equal(signedParts(ticket), want) {
+			t.Fatalf("signed are %d, %v; want %d", signedParts(ticket), err, want)
+		}
+	}
+	renew(1, 3)
+	if left := time.Until(ticket.Expires); left > DefaultTTL || left < DefaultTTL-time.Minute {
+		t.Errorf("the ticket ends in %v", left)
+	}
+	putParts(t, client, ticket, data, 3)
+	o.PartSHA256 = sums
+	renew(1, 2)
+	if !ticket.Parts[2].Stored || ticket.Parts[1].Stored {
+		t.Errorf("the ticket is %+v", ticket)
+	}
+	putParts(t, client, ticket, data, 1)
+	if info, err := CompleteParts(ctx, m, testKey, id, o); !errors.Is(err, ErrIncomplete) || info.Key != "" || len(m.uploads) != 1 {
+		t.Errorf("too early: %+v, %v", info, err)
+	}
+	renew(2)
+	putParts(t, client, ticket, data, 2)
+	for range 2 { // the second answer is the first one's, which was lost
+		info, err := CompleteParts(ctx, m, testKey, id, o)
+		if err != nil || info.ContentType != "application/dicom" {
+			t.Fatalf("%+v, %v", info, err)
+		}
+		wantUploaded(t, m, j, info, data)
+	}
+	if _, err := RenewParts(ctx, m, testKey, id, o); !errors.Is(err, ErrNotFound) {
+		t.Errorf("renewing what is complete: %v", err)
+	}
+}
+
+// TestPartsAreProven holds what CompleteParts takes for the object that was declared.
+func TestPartsAreProven(t *testing.T) {
+	data := manyParts()[:defaultPartSize+8]
+	other := bytes.Repeat([]byte("other"), len(data)/5+1)[:len(data)]
+	for _, row := range []struct {
+		name   string
+		change func(o *PartsOptions)      // after the parts are there
+		before func(m *Memory, id string) // completing
+		want   error
+		open   int  // uploads then
+		placed bool // the data lies at the key then
+	}{
+		{"all declared", func(o *PartsOptions) { o.SHA256 = SumSHA256(data) }, nil, nil, 0, true},
+		{"no checksums", func(o *PartsOptions) { o.PartSHA256 = nil }, nil, nil, 0, true},
+		{"another whole", func(o *PartsOptions) { o.SHA256 = SumSHA256(nil) }, nil, ErrChecksum, 0, true},
+		{"another part", func(o *PartsOptions) { o.PartSHA256[1] = SumSHA256(nil) }, nil, ErrIncomplete, 1, false},
+		{"another size", func(o *PartsOptions) { o.Size-- }, nil, ErrIncomplete, 1, false},
+		{"a part without a checksum", func(o *PartsOptions) {}, func(m *Memory, id string) {
+			p := m.uploads[id].parts[2]
+			p.SHA256 = SHA256{}
+			m.uploads[id].parts[2] = p
+		}, ErrIncomplete, 1, false},
+		{"a condition", func(o *PartsOptions) { o.IfMatch = "none" }, nil, ErrPreconditionFailed, 1, false},
+		{"aborted", func(o *PartsOptions) {}, func(m *Memory, id string) { delete(m.uploads, id) }, ErrNotFound, 0, false},
+		{"aborted over another", func(o *PartsOptions) {}, func(m *Memory, id string) {
+			delete(m.uploads, id)
+			mustPut(t, m, testKey, string(other))
+		}, ErrNotFound, 0, false},
+		{"aborted over another, by the whole", func(o *PartsOptions) { o.PartSHA256, o.SHA256 = nil, SumSHA256(data) }, func(m *Memory, id string) {
+			delete(m.uploads, id)
+			mustPut(t, m, testKey, string(other))
+		}, ErrNotFound, 0, false},
+		{"complete already, by parts", func(o *PartsOptions) {}, func(m *Memory, id string) {
+			delete(m.uploads, id)
+			mustPut(t, m, testKey, string(data))
+		}, nil, 0, true},
+		{"complete already, unproven", func(o *PartsOptions) { o.PartSHA256 = nil }, func(m *Memory, id string) {
+			delete(m.uploads, id)
+			mustPut(t, m, testKey, string(data))
+		}, ErrNotFound, 0, true},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			m, client := served(t)
+			o := partsOf(data)
+			ticket := beginParts(t, m, o)
+			putParts(t, client, ticket, data, 1, 2)
+			row.change(o)
+			if row.before != nil {
+				row.before(m, ticket.UploadID)
+			}
+			info, err := CompleteParts(t.Context(), m, testKey, ticket.UploadID, o)
+			if !errors.Is(err, row.want) || len(m.uploads) != row.open {
+				t.Errorf("error is %v, %d uploads are open; want %v", err, len(m.uploads), row.want)
+			}
+			if err == nil && (info.SHA256 != o.SHA256 || info.Size != o.Size) {
+				t.Errorf("got %+v", info)
+			}
+			object := m.find(testKey)
+			if placed := object != nil && bytes.Equal(object.data, data); placed != row.placed || (info.Key != "") != (placed && !errors.Is(err, ErrNotFound)) {
+				t.Errorf("placed is %v; got %+v", placed, info)
+			}
+		})
+	}
+}
+
+func TestBeginPartsReplaces(t *testing.T) {
+	m, _ := served(t)
+	o := &PartsOptions{PutOptions: PutOptions{Size: 1}, Journal: DirJournal(t.TempDir())}
+	first, second := beginParts(t, m, o), beginParts(t, m, o)
+	if len(m.uploads) != 1 || m.uploads[second.UploadID] == nil || first.UploadID == second.UploadID {
+		t.Errorf("open are %v", m.uploads)
+	}
+	if swept, err := SweepUploads(t.Context(), m, o.Journal, 0); err != nil || !slices.Equal(swept, []string{testKey}) {
+		t.Errorf("swept %q, %v", swept, err)
+	}
+	wantNoUpload(t, m, o.Journal)
+}
+
+func TestBeginPartsRefuses(t *testing.T) {
+	m, _ := served(t)
+	for name, row := range map[string]struct {
+		key  string
+		opts *PartsOptions
+		want error
+	}{
+		"key":            {"other/x", partsOf([]byte("x")), ErrInvalidKey},
+		"nothing":        {testKey, nil, ErrInvalidArgument},
+		"one sum of two": {testKey, &PartsOptions{PutOptions: PutOptions{Size: defaultPartSize + 1}, PartSHA256: []SHA256{{1}}}, ErrInvalidArgument},
+		"type":           {testKey, &PartsOptions{PutOptions: PutOptions{Size: 1, ContentType: "png"}}, ErrInvalidArgument},
+		"TTL":            {testKey, &PartsOptions{PutOptions: PutOptions{Size: 1}, TTL: -1}, ErrInvalidArgument},
+		"size":           {testKey, &PartsOptions{PutOptions: PutOptions{Size: MaxObjectSize + 1}}, ErrTooLarge},
+	} {
+		_, err := BeginParts(t.Context(), m, row.key, row.opts)
+		if e, ok := err.(*Error); !ok || e.Kind != row.want || e.Op != "BeginParts" || len(m.uploads) > 0 {
+			t.Errorf("%s: error is %v; %d uploads", name, err, len(m.uploads))
+		}
+	}
+	if _, err := BeginParts(t.Context(), new(Memory), testKey, partsOf([]byte("x"))); !errors.Is(err, ErrInvalidArgument) {
+		t.Errorf("no BaseURL: %v", err)
+	}
+	if _, err := BeginParts(t.Context(), struct{ ObjectStorage }{m}, testKey, partsOf([]byte("x"))); !errors.Is(err, ErrUnsupported) {
+		t.Errorf("no parts: %v", err)
+	}
+}
+
+func TestPartsTicketPrintsNoSignature(t *testing.T) {
+	m, _ := served(t)
+	ticket := beginParts(t, m, partsOf([]byte("content")))
+	wire, err := json.Marshal(ticket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	printed := fmt.Sprintf("%v %+v %#v %s", ticket, *ticket, ticket.Parts, wire)
+	if strings.Contains(printed, "X-Amz-Signature") || !strings.Contains(printed, redacted) {
+		t.Errorf("printed %s", printed)
+	}
+	resp, err := http.DefaultClient.Do(signedRequest(t, ticket.Parts[0].URL, nil, "content"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	io.Copy(io.Discard, resp.Body)
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		t.Errorf("the URL itself answers %s", resp.Status)
+	}
+}
