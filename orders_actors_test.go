@@ -89,7 +89,7 @@ func (s save) masks() map[string][]byte {
 }
 
 // begin opens the upload.
-func (s save) begin(a *actor, g *maskstore.Group) *maskstore.Upload {
+func (s save) begin(a *actor, g *maskstore.Group) *maskstore.GroupUpload {
 	d := declared{masks: s.masks(), hashed: !s.unhashed, reported: !s.silent, keep: s.keep}
 	var specs []maskstore.MaskSpec
 	for _, i := range s.named() {
@@ -150,7 +150,7 @@ func saves(s save) func(*actor) {
 	}
 }
 
-func (s save) finish(a *actor, g *maskstore.Group, up *maskstore.Upload, rounds int) bool {
+func (s save) finish(a *actor, g *maskstore.Group, up *maskstore.GroupUpload, rounds int) bool {
 	var etags map[string]string
 	if !s.silent {
 		etags = make(map[string]string)

@@ -88,7 +88,7 @@ type before struct {
 func (l *ledger) at(key string) before { return before{l.w.server.tagOf(key), l.manifest} }
 
 // given notes the URLs that a client has from now on, to put its masks to.
-func (a *actor) given(up *maskstore.Upload, masks map[string][]byte) {
+func (a *actor) given(up *maskstore.GroupUpload, masks map[string][]byte) {
 	for _, m := range up.Masks {
 		i := slices.IndexFunc(a.signed, func(u *givenURL) bool { return u.URL == m.URL.URL })
 		data, ok := masks[m.Key]

@@ -129,7 +129,7 @@ func (w *world) nameOf(u *givenURL) string {
 }
 
 // nameOfUpload tells an upload, with the ETags that its client got, from others.
-func (a *actor) nameOfUpload(up *maskstore.Upload, etags map[string]string) string {
+func (a *actor) nameOfUpload(up *maskstore.GroupUpload, etags map[string]string) string {
 	var b strings.Builder
 	fmt.Fprint(&b, up.Revision, a.w.after(up.Expires))
 	for _, m := range up.Masks {
