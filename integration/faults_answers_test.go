@@ -2,6 +2,7 @@ package integration
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -79,8 +80,13 @@ func mutations(e *faultEnv) []mutation {
 			if err != nil {
 				return err
 			}
-			_, err = s.UploadPart(ctx, key, id, 1, maskstore.BytesBody(newContent))
-			return errors.Join(err, s.AbortMultipartUpload(ctx, key, id))
+			if _, err = s.UploadPart(ctx, key, id, 1, maskstore.BytesBody(newContent)); err == nil {
+				err = s.AbortMultipartUpload(ctx, key, id)
+			}
+			if ctx.Err() != nil { // then it is for the caller to abort
+				err = cmp.Or(s.AbortMultipartUpload(context.WithoutCancel(ctx), key, id), err)
+			}
+			return err
 		}, nil, lies(nil)},
 		{"batch", "PutObject", nil, putBatch, nil, batchLies},
 		{"batch, its proof", "ListObjectsV2", nil, putBatch, nil, batchLies},

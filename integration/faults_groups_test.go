@@ -273,7 +273,7 @@ func (c *canceller) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 // cancelAt gives a storage with which the context ends at the nth request: before it is sent, or after it was answered.
-func (e *faultEnv) cancelAt(n int, before bool) (s maskstore.ObjectStorage, ctx context.Context) {
+func (e *faultEnv) cancelAt(n int, before bool) (s *maskstore.MinIO, ctx context.Context) {
 	ctx, cancel := context.WithCancel(e.Context())
 	e.Cleanup(cancel)
 	if before {
