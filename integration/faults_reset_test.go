@@ -157,7 +157,9 @@ func putInParts(ctx context.Context, s maskstore.MultipartStorage, key string, d
 	}
 	defer func() {
 		if err != nil {
-			s.AbortMultipartUpload(context.WithoutCancel(ctx), key, id)
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+			defer cancel()
+			s.AbortMultipartUpload(ctx, key, id)
 		}
 	}()
 	var parts []maskstore.Part
