@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/pacs-extension/maskstore"
@@ -213,6 +214,9 @@ func TestFaultsEmptySuccess(t *testing.T) {
 	}
 	for _, m := range mutations(e) {
 		if !slices.Contains([]string{"CompleteMultipartUpload", "CopyObject", "DeleteObject", "DeleteObjects", "PutObject"}, m.op) {
+			continue
+		}
+		if !wholeTable && strings.Contains(m.name, " over ") { // with a condition
 			continue
 		}
 		for body, fault := range bodies {

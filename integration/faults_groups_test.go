@@ -217,7 +217,7 @@ func TestFaultsGroupLostAnswer(t *testing.T) {
 	overMemory := func(f *maskstoretest.Faulty) maskstore.ObjectStorage { return f.Storage(memory) }
 	requests, calls := newTally(t), newTally(t)
 	for _, job := range groupJobs {
-		each(points(1<<20, 1<<20, job.count(t, e.sound, overMinIO)), 16, func(n int64) {
+		each(points(4, 1<<20, job.count(t, e.sound, overMinIO)), 16, func(n int64) {
 			requests.count("requests")
 			g := newGroupState(t, e.sound)
 			if job.setUp != nil {
@@ -294,7 +294,7 @@ func TestFaultsGroupCancelled(t *testing.T) {
 	}
 	row := newTally(t)
 	for _, job := range groupJobs {
-		each(points(1<<20, 1<<20, job.count(t, e.sound, over)), 16, func(n int64) {
+		each(points(4, 1<<20, job.count(t, e.sound, over)), 16, func(n int64) {
 			for _, before := range []bool{true, false} {
 				row.count("points")
 				g := newGroupState(t, e.sound)
