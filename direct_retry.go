@@ -79,6 +79,9 @@ func retry(ctx context.Context, u SignedURL, attempts int, once func() *failure)
 		case f == nil:
 			return nil
 		case ctx.Err() != nil:
+			if e, ok := f.err.(*Error); ok && e.Kind == nil && isContextError(e) {
+				return e // of attempts within this one
+			}
 			return ended(ctx, last)
 		case !f.again || n >= attempts || f.after > longestWait:
 			return f.err
