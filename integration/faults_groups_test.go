@@ -33,7 +33,7 @@ type groupState struct {
 	id         string
 	files      []maskstore.MaskFile
 	changed    []maskstore.MaskFile // of the same names
-	upload     *maskstore.Upload
+	upload     *maskstore.GroupUpload
 	etags      map[string]string
 	later      time.Duration // than now, of the last sweep
 }

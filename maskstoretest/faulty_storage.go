@@ -181,6 +181,12 @@ func (m faultyMultipart) UploadPart(ctx context.Context, key, uploadID string, p
 	})
 }
 
+func (m faultyMultipart) UploadPartURL(ctx context.Context, key, uploadID string, partNumber int, opts *maskstore.UploadURLOptions) (maskstore.SignedURL, error) {
+	return call(ctx, m.faulty, "UploadPartURL", key, func(Fault) (maskstore.SignedURL, error) {
+		return m.inner.UploadPartURL(ctx, key, uploadID, partNumber, opts)
+	})
+}
+
 func (m faultyMultipart) ListParts(ctx context.Context, key, uploadID string) iter.Seq2[maskstore.Part, error] {
 	return listing(ctx, m.faulty, "ListParts", key, m.inner.ListParts(ctx, key, uploadID))
 }
