@@ -69,6 +69,7 @@ type failure struct {
 // retry calls once until it succeeds, or fails for good, or attempts (0: DefaultAttempts) are used up.
 func retry(ctx context.Context, u SignedURL, attempts int, once func() *failure) error {
 	attempts = cmp.Or(attempts, DefaultAttempts)
+	var last error // of the attempt before
 	for n := 1; ; n++ {
 		if !u.Expires.IsZero() && !time.Now().Before(u.Expires) {
 			return &Error{Kind: ErrExpired, Err: fmt.Errorf("%v worked until %s", u, u.Expires.UTC().Format(time.RFC3339))}
@@ -78,18 +79,30 @@ func retry(ctx context.Context, u SignedURL, attempts int, once func() *failure)
 		case f == nil:
 			return nil
 		case ctx.Err() != nil:
-			return &Error{Err: ctx.Err()}
+			if e, ok := f.err.(*Error); ok && e.Kind == nil && isContextError(e) {
+				return e // of attempts within this one
+			}
+			return ended(ctx, last)
 		case !f.again || n >= attempts || f.after > longestWait:
 			return f.err
 		}
+		last = f.err
 		timer := time.NewTimer(max(pause(n), f.after))
 		select {
 		case <-timer.C:
 		case <-ctx.Done():
 			timer.Stop()
-			return &Error{Err: ctx.Err()}
+			return ended(ctx, last)
 		}
 	}
+}
+
+// ended is the error of a context that ended before another attempt did, and says what the last one failed with.
+func ended(ctx context.Context, last error) error {
+	if last == nil {
+		return &Error{Err: ctx.Err()}
+	}
+	return &Error{Err: fmt.Errorf("%w; before that: %s", ctx.Err(), strings.TrimPrefix(last.Error(), "maskstore: "))}
 }
 
 // pause is how long to wait after the nth attempt; half of it is random, so that clients do not come back together.
@@ -137,7 +150,7 @@ func refused(u SignedURL, resp *http.Response) *failure {
 	}
 	status := resp.StatusCode
 	region := cmp.Or(resp.Header.Get("X-Amz-Bucket-Region"), doc.Region)
-	again := status >= 500 && status != http.StatusNotImplemented ||
+	again := status >= 500 && !isLasting(status) ||
 		status == http.StatusRequestTimeout || status == http.StatusTooManyRequests ||
 		doc.Code == "RequestTimeout" || isConflict(doc.Code)
 	kind := refusedKind(u, status, doc.Code, strings.ToLower(doc.Message))
@@ -145,7 +158,7 @@ func refused(u SignedURL, resp *http.Response) *failure {
 		kind = ErrWrongRegion // the answer to a HEAD has no code
 	}
 	if kind == nil {
-		if kind = ErrBadResponse; again {
+		if kind = ErrBadResponse; again || status >= 500 {
 			kind = ErrUnavailable
 		}
 	}
@@ -160,6 +173,11 @@ func refused(u SignedURL, resp *http.Response) *failure {
 		status:    status,
 		after:     retryAfter(resp.Header.Get("Retry-After"), time.Now()),
 	}
+}
+
+// isLasting tells failures of a server that no other attempt mends: what it does not implement, and a disk that is full.
+func isLasting(status int) bool {
+	return status == http.StatusNotImplemented || status == http.StatusInsufficientStorage
 }
 
 // isConflict tells the codes of a request that met another one of its key, and may be made again.

@@ -133,7 +133,7 @@ func (m *MinIO) putTar(ctx context.Context, items []UploadItem, indexes []int) (
 		method: http.MethodPut, key: key, signed: append(m.uploadHeaders(bound), extract), body: bytesBody(data.Bytes(), bound.SHA256), status: http.StatusOK,
 	})
 	if ctx.Err() != nil {
-		return nil, ctx.Err()
+		return nil, cmp.Or(err, ctx.Err())
 	}
 	if err == nil {
 		discard(resp)

@@ -80,23 +80,43 @@ func (s *S3) sdkFailure(ctx context.Context, err error) *failure {
 		status = answer.HTTPStatusCode()
 	}
 	mapped := s.sdkError(ctx, err)
-	again := !isFinal(err) && (errors.Is(mapped, ErrUnavailable) || errors.Is(mapped, ErrThrottled))
+	again := !isFinal(err) && !isLasting(status) && (errors.Is(mapped, ErrUnavailable) || errors.Is(mapped, ErrThrottled))
 	return &failure{err: mapped, again: again, maybeDone: status < 300 || status >= 500}
 }
 
 // explain gives a refusal of our own request its kind, and says what only we know: when, for which region and with whose
 // keys it was signed.
 func (s *S3) explain(kind error, status int, code string, header http.Header, err error) error {
-	region := header.Get("X-Amz-Bucket-Region")
+	now, region := time.Now(), header.Get("X-Amz-Bucket-Region")
+	offset := clockOffset(now, header.Get("Date"))
 	switch {
 	case region != "" && region != s.region && (status == http.StatusBadRequest || status/100 == 3):
 		// Whatever the code: to a PUT MinIO answers MissingFields, and to a HEAD there is none.
 		kind, err = ErrWrongRegion, inRegion(region, err)
-	case kind == ErrClockSkew || kind == ErrExpired && code == "AccessDenied":
+	case kind == ErrClockSkew || kind == ErrExpired && code == "AccessDenied",
+		kind == ErrAccessDenied && code == "" && offset.Abs() > requestTTL: // to a HEAD there is no code
 		kind = ErrClockSkew
-		err = fmt.Errorf("this machine's clock says %s, the server's %s: %w", time.Now().UTC().Format(http.TimeFormat), header.Get("Date"), err)
+		err = fmt.Errorf("%s: %w", clocks(now, header.Get("Date"), offset), err)
 	case code == "SignatureDoesNotMatch":
 		kind = ErrUnauthenticated
 	}
 	return &Error{Kind: kind, Err: err}
+}
+
+// clockOffset is how far this machine's clock is ahead of the server's, which gave its own as date; 0 where that is none.
+func clockOffset(now time.Time, date string) time.Duration {
+	server, err := http.ParseTime(date)
+	if err != nil {
+		return 0
+	}
+	return now.Sub(server).Round(time.Second)
+}
+
+// clocks says what the clocks show, and how far they are apart.
+func clocks(now time.Time, date string, offset time.Duration) string {
+	way := "ahead"
+	if offset < 0 {
+		way = "behind"
+	}
+	return fmt.Sprintf("this machine's clock says %s, the server's %s: it is %v %s", now.UTC().Format(http.TimeFormat), date, offset.Abs(), way)
 }

@@ -84,7 +84,8 @@ type GetOptions struct {
 	Length  int64  // how many bytes at most; 0: to the end
 	IfMatch string // the ETag that the object must have, else ErrPreconditionFailed; empty: any
 	// SHA256 is what the whole object must hash to, else the read that would give io.EOF gives ErrChecksum. Zero: the
-	// one that the server keeps, where it keeps one. It excludes Offset and Length: a part cannot be verified.
+	// one that the server keeps, where it keeps one: of an object that was put in parts it keeps none, and a flipped bit
+	// goes unnoticed then. It excludes Offset and Length: a part cannot be verified.
 	SHA256 SHA256
 }
 

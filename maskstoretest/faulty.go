@@ -1,0 +1,276 @@
+package maskstoretest
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// Faulty makes a storage, or the network before one, fail as Plan says, so that a program can be tested for what it
+// does then. RoundTripper breaks single requests, below what a storage does about them; Storage breaks whole calls.
+type Faulty struct {
+	// Plan tells what goes wrong with a call. It is called as the call begins, by one goroutine at a time. nil: nothing
+	// goes wrong.
+	Plan func(Call) Fault
+
+	mu    sync.Mutex
+	calls []Call
+}
+
+// Call is a request, or a call of a storage's method.
+type Call struct {
+	Op      string        // the method, such as "Put"; of a request what S3 names it, such as "PutObject"; "CORS" is a preflight
+	Key     string        // the key, or the prefix; of several keys the first
+	N       int           // 1 for the first call of the Faulty, and so on
+	Request *http.Request // that Plan may look at, but not change; nil: a call of a method
+}
+
+// Fault is what goes wrong with a call. The zero Fault is nothing.
+type Fault struct {
+	Hook  func()        // is called first: to end a context, or change what the server does; nil: none
+	Delay time.Duration // passes before the call is made; the end of the call's context ends it
+	Err   error         // what the call fails with, without being made; of a storage's method as an *Error; nil: it does not
+	// Done: the call is made, but what it gives is lost. Err (nil: a connection that was reset) or Answer comes in its place.
+	Done     bool
+	Answer   *Answer // of a request, in the server's place, which does not see the request unless Done; nil: the server's
+	Request  Damage  // to what is sent: the body of a request, of Put and of UploadPart
+	Response Damage  // to what comes: the body of an answer, and of Get
+}
+
+// Answer is an answer to a request.
+type Answer struct {
+	Status int         // such as http.StatusServiceUnavailable
+	Header http.Header // nil: none
+	Body   string      // Content-Length is its length: to cut it short, Damage it
+}
+
+// Damage is done to the bytes of a body, which are counted from 1, and their bits too. The zero Damage is none. What
+// lies past the end of the body does nothing.
+type Damage struct {
+	ResetAt int64         // the connection is reset in place of this byte; 0: not
+	StallAt int64         // before this byte nothing comes until the call's context ends; 0: not
+	FlipBit int64         // this bit is another one; 0: none
+	Every   time.Duration // how long each byte takes; 0: no time
+}
+
+// Calls gives the calls so far, in the order in which they began.
+func (f *Faulty) Calls() []Call {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return append([]Call(nil), f.calls...)
+}
+
+// next counts a call, and plans it.
+func (f *Faulty) next(c Call) Fault {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	c.N = len(f.calls) + 1
+	f.calls = append(f.calls, c)
+	if f.Plan == nil {
+		return Fault{}
+	}
+	return f.Plan(c)
+}
+
+// errReset is what a connection gives that the other side, or something between, has reset.
+var errReset = &net.OpError{Op: "read", Net: "tcp", Err: syscall.ECONNRESET}
+
+// begin does what comes before the call, and gives the error that keeps it from being made.
+func (f *Fault) begin(ctx context.Context) error {
+	if f.Hook != nil {
+		f.Hook()
+	}
+	if f.Delay > 0 {
+		timer := time.NewTimer(f.Delay)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	if f.Done {
+		return nil
+	}
+	return f.Err
+}
+
+// lost is the error in the place of what a call gave.
+func (f *Fault) lost() error {
+	if f.Err != nil {
+		return f.Err
+	}
+	return errReset
+}
+
+// RoundTripper gives a transport that sends requests by next (nil: http.DefaultTransport), and breaks them.
+func (f *Faulty) RoundTripper(next http.RoundTripper) http.RoundTripper {
+	if next == nil {
+		next = http.DefaultTransport
+	}
+	return &faultyTransport{f, next}
+}
+
+type faultyTransport struct {
+	faulty *Faulty
+	next   http.RoundTripper
+}
+
+// CloseIdleConnections closes those of the transport below.
+func (t *faultyTransport) CloseIdleConnections() {
+	if c, ok := t.next.(interface{ CloseIdleConnections() }); ok {
+		c.CloseIdleConnections()
+	}
+}
+
+func (t *faultyTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	ctx := r.Context()
+	fault := t.faulty.next(requestCall(r))
+	if err := fault.begin(ctx); err != nil {
+		closeBody(r)
+		return nil, err
+	}
+	if fault.Answer != nil && !fault.Done {
+		closeBody(r)
+		return fault.answer(r), nil
+	}
+	if fault.Request != (Damage{}) {
+		r = r.Clone(ctx)
+		r.Body, r.GetBody = fault.Request.to(ctx, r.Body), nil // which would give an undamaged one
+	}
+	resp, err := t.next.RoundTrip(r)
+	if fault.Done {
+		if err == nil {
+			io.Copy(io.Discard, resp.Body) // by its end the server has done it
+			resp.Body.Close()
+		}
+		if fault.Answer != nil {
+			return fault.answer(r), nil
+		}
+		return nil, fault.lost()
+	}
+	if err == nil {
+		resp.Body = fault.Response.to(ctx, resp.Body)
+	}
+	return resp, err
+}
+
+func closeBody(r *http.Request) {
+	if r.Body != nil {
+		r.Body.Close()
+	}
+}
+
+// answer gives fault.Answer to r.
+func (f *Fault) answer(r *http.Request) *http.Response {
+	a := f.Answer
+	h := a.Header.Clone()
+	if h == nil {
+		h = http.Header{}
+	}
+	return &http.Response{
+		Status: fmt.Sprint(a.Status, " ", http.StatusText(a.Status)), StatusCode: a.Status, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header: h, ContentLength: int64(len(a.Body)), Request: r,
+		Body: f.Response.to(r.Context(), io.NopCloser(strings.NewReader(a.Body))),
+	}
+}
+
+// requestOps names requests as S3 does, by their method and the parameter that makes them another one.
+var requestOps = map[string]string{
+	"PUT ": "PutObject", "GET ": "GetObject", "HEAD ": "HeadObject", "DELETE ": "DeleteObject", "OPTIONS ": "CORS",
+	"POST delete": "DeleteObjects", "GET list-type": "ListObjectsV2",
+	"POST uploads": "CreateMultipartUpload", "GET uploads": "ListMultipartUploads",
+	"PUT uploadId": "UploadPart", "GET uploadId": "ListParts",
+	"POST uploadId": "CompleteMultipartUpload", "DELETE uploadId": "AbortMultipartUpload",
+}
+
+// requestCall tells what a request is about.
+func requestCall(r *http.Request) Call {
+	query, parameter := r.URL.Query(), ""
+	for _, name := range []string{"delete", "list-type", "uploads", "uploadId"} {
+		if query.Has(name) {
+			parameter = name
+		}
+	}
+	c := Call{Op: requestOps[r.Method+" "+parameter], Key: query.Get("prefix"), Request: r}
+	if r.Header.Get("X-Amz-Copy-Source") != "" {
+		c.Op = "CopyObject"
+	}
+	if i := strings.Index(r.URL.Path, "/mask/"); i >= 0 { // before it, where it is in the path, the bucket
+		c.Key = r.URL.Path[i+1:]
+	}
+	return c
+}
+
+// to gives body with the damage done to it.
+func (d Damage) to(ctx context.Context, body io.ReadCloser) io.ReadCloser {
+	if d == (Damage{}) || body == nil || body == http.NoBody {
+		return body
+	}
+	return &damagedBody{Damage: d, ctx: ctx, ReadCloser: body, closed: make(chan struct{})}
+}
+
+type damagedBody struct {
+	Damage
+	io.ReadCloser
+	ctx    context.Context
+	n      int64 // how many bytes have passed
+	close  sync.Once
+	closed chan struct{}
+}
+
+// Close also ends a Read that waits.
+func (d *damagedBody) Close() error {
+	d.close.Do(func() { close(d.closed) })
+	return d.ReadCloser.Close()
+}
+
+func (d *damagedBody) Read(p []byte) (int, error) {
+	for _, at := range []int64{d.ResetAt, d.StallAt} {
+		if left := at - 1 - d.n; at > 0 && left >= 0 && int64(len(p)) > max(left, 1) {
+			p = p[:max(left, 1)] // at is not passed within a Read
+		}
+	}
+	if d.Every > 0 && len(p) > 1 {
+		p = p[:1]
+	}
+	switch d.n + 1 {
+	case d.ResetAt:
+		return 0, errReset
+	case d.StallAt:
+		if err := d.wait(nil); err != nil {
+			return 0, err
+		}
+	}
+	n, err := d.ReadCloser.Read(p)
+	if d.Every > 0 && n > 0 {
+		timer := time.NewTimer(d.Every)
+		defer timer.Stop()
+		if err := d.wait(timer.C); err != nil {
+			return 0, err
+		}
+	}
+	if bit := d.FlipBit - 1 - 8*d.n; d.FlipBit > 0 && bit >= 0 && bit < int64(8*n) {
+		p[bit/8] ^= 1 << (bit % 8)
+	}
+	d.n += int64(n)
+	return n, err
+}
+
+// wait waits until c gives something.
+func (d *damagedBody) wait(c <-chan time.Time) error {
+	select {
+	case <-c:
+		return nil
+	case <-d.ctx.Done():
+		return d.ctx.Err()
+	case <-d.closed:
+		return http.ErrBodyReadAfterClose
+	}
+}

@@ -1,0 +1,207 @@
+package maskstoretest
+
+import (
+	"context"
+	"errors"
+	"io"
+	"iter"
+
+	"github.com/pacs-extension/maskstore"
+)
+
+// Storage gives a storage that makes its calls on s, and breaks them. The capabilities of s that As finds in it break
+// as well. What a client does with a URL that s signed does not pass through it.
+func (f *Faulty) Storage(s maskstore.ObjectStorage) maskstore.ObjectStorage {
+	return &faultyStorage{f, s}
+}
+
+type faultyStorage struct {
+	faulty *Faulty
+	inner  maskstore.ObjectStorage
+}
+
+// As finds the capabilities whose calls can be broken.
+func (s *faultyStorage) As(target any) bool {
+	var ok bool
+	switch target := target.(type) {
+	case *maskstore.Copier:
+		var inner maskstore.Copier
+		inner, ok = maskstore.As[maskstore.Copier](s.inner)
+		*target = faultyCopier{s.faulty, inner}
+	case *maskstore.MultipartStorage:
+		var inner maskstore.MultipartStorage
+		inner, ok = maskstore.As[maskstore.MultipartStorage](s.inner)
+		*target = faultyMultipart{s.faulty, inner}
+	case *maskstore.BatchPutter:
+		var inner maskstore.BatchPutter
+		inner, ok = maskstore.As[maskstore.BatchPutter](s.inner)
+		*target = faultyBatch{s.faulty, inner}
+	}
+	return ok
+}
+
+// call plans a call of a method, and makes it unless the plan is against it.
+func call[T any](ctx context.Context, f *Faulty, op, key string, do func(Fault) (T, error)) (T, error) {
+	var none T
+	fault := f.next(Call{Op: op, Key: key})
+	if err := fault.begin(ctx); err != nil {
+		return none, failed(op, key, err)
+	}
+	got, err := do(fault)
+	if fault.Done {
+		return none, failed(op, key, fault.lost())
+	}
+	return got, err
+}
+
+// failed gives err as a storage does.
+func failed(op, key string, err error) error {
+	if _, ok := errors.AsType[*maskstore.Error](err); ok {
+		return err
+	}
+	kind := maskstore.ErrUnavailable
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		kind = nil
+	}
+	return &maskstore.Error{Op: op, Key: key, Kind: kind, Err: err}
+}
+
+// listing plans a call whose answer is a sequence, of which Done loses the end alone.
+func listing[T any](ctx context.Context, f *Faulty, op, prefix string, inner iter.Seq2[T, error]) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		var none T
+		fault := f.next(Call{Op: op, Key: prefix})
+		if err := fault.begin(ctx); err != nil {
+			yield(none, failed(op, prefix, err))
+			return
+		}
+		for item, err := range inner {
+			if !yield(item, err) || err != nil {
+				return
+			}
+		}
+		if fault.Done {
+			yield(none, failed(op, prefix, fault.lost()))
+		}
+	}
+}
+
+func (s *faultyStorage) UploadURL(ctx context.Context, key string, opts *maskstore.UploadURLOptions) (maskstore.SignedURL, error) {
+	return call(ctx, s.faulty, "UploadURL", key, func(Fault) (maskstore.SignedURL, error) { return s.inner.UploadURL(ctx, key, opts) })
+}
+
+func (s *faultyStorage) DownloadURL(ctx context.Context, key string, opts *maskstore.DownloadURLOptions) (maskstore.SignedURL, error) {
+	return call(ctx, s.faulty, "DownloadURL", key, func(Fault) (maskstore.SignedURL, error) { return s.inner.DownloadURL(ctx, key, opts) })
+}
+
+func (s *faultyStorage) Put(ctx context.Context, key string, body io.Reader, opts *maskstore.PutOptions) (maskstore.ObjectInfo, error) {
+	return call(ctx, s.faulty, "Put", key, func(fault Fault) (maskstore.ObjectInfo, error) {
+		return s.inner.Put(ctx, key, fault.Request.to(ctx, io.NopCloser(body)), opts)
+	})
+}
+
+func (s *faultyStorage) Get(ctx context.Context, key string, opts *maskstore.GetOptions) (*maskstore.Object, error) {
+	return call(ctx, s.faulty, "Get", key, func(fault Fault) (*maskstore.Object, error) {
+		object, err := s.inner.Get(ctx, key, opts)
+		if err != nil {
+			return nil, err
+		}
+		if fault.Done {
+			return nil, object.Body.Close()
+		}
+		object.Body = fault.Response.to(ctx, object.Body)
+		return object, nil
+	})
+}
+
+func (s *faultyStorage) Stat(ctx context.Context, key string) (maskstore.ObjectInfo, error) {
+	return call(ctx, s.faulty, "Stat", key, func(Fault) (maskstore.ObjectInfo, error) { return s.inner.Stat(ctx, key) })
+}
+
+func (s *faultyStorage) Delete(ctx context.Context, keys ...string) error {
+	first := ""
+	if len(keys) > 0 {
+		first = keys[0]
+	}
+	_, err := call(ctx, s.faulty, "Delete", first, func(Fault) (any, error) { return nil, s.inner.Delete(ctx, keys...) })
+	return err
+}
+
+func (s *faultyStorage) List(ctx context.Context, prefix string, opts *maskstore.ListOptions) iter.Seq2[maskstore.ObjectInfo, error] {
+	return listing(ctx, s.faulty, "List", prefix, s.inner.List(ctx, prefix, opts))
+}
+
+type faultyCopier struct {
+	faulty *Faulty
+	inner  maskstore.Copier
+}
+
+func (c faultyCopier) Copy(ctx context.Context, src, dst string, opts *maskstore.CopyOptions) (maskstore.ObjectInfo, error) {
+	return call(ctx, c.faulty, "Copy", dst, func(Fault) (maskstore.ObjectInfo, error) { return c.inner.Copy(ctx, src, dst, opts) })
+}
+
+type faultyBatch struct {
+	faulty *Faulty
+	inner  maskstore.BatchPutter
+}
+
+func (b faultyBatch) PutBatch(ctx context.Context, items []maskstore.UploadItem, opts *maskstore.ParallelOptions) ([]maskstore.ObjectInfo, error) {
+	first := ""
+	if len(items) > 0 {
+		first = items[0].Key
+	}
+	infos, err := call(ctx, b.faulty, "PutBatch", first, func(Fault) ([]maskstore.ObjectInfo, error) { return b.inner.PutBatch(ctx, items, opts) })
+	if infos == nil && err != nil {
+		infos = make([]maskstore.ObjectInfo, len(items))
+	}
+	return infos, err
+}
+
+type faultyMultipart struct {
+	faulty *Faulty
+	inner  maskstore.MultipartStorage
+}
+
+func (m faultyMultipart) CreateMultipartUpload(ctx context.Context, key string, opts *maskstore.PutOptions) (string, error) {
+	return call(ctx, m.faulty, "CreateMultipartUpload", key, func(Fault) (string, error) { return m.inner.CreateMultipartUpload(ctx, key, opts) })
+}
+
+func (m faultyMultipart) UploadPart(ctx context.Context, key, uploadID string, partNumber int, body maskstore.Body) (maskstore.Part, error) {
+	return call(ctx, m.faulty, "UploadPart", key, func(fault Fault) (maskstore.Part, error) {
+		if open := body.Open; open != nil {
+			body.Open = func() (io.ReadCloser, error) {
+				r, err := open()
+				if err != nil {
+					return nil, err
+				}
+				return fault.Request.to(ctx, r), nil
+			}
+		}
+		return m.inner.UploadPart(ctx, key, uploadID, partNumber, body)
+	})
+}
+
+func (m faultyMultipart) UploadPartURL(ctx context.Context, key, uploadID string, partNumber int, opts *maskstore.UploadURLOptions) (maskstore.SignedURL, error) {
+	return call(ctx, m.faulty, "UploadPartURL", key, func(Fault) (maskstore.SignedURL, error) {
+		return m.inner.UploadPartURL(ctx, key, uploadID, partNumber, opts)
+	})
+}
+
+func (m faultyMultipart) ListParts(ctx context.Context, key, uploadID string) iter.Seq2[maskstore.Part, error] {
+	return listing(ctx, m.faulty, "ListParts", key, m.inner.ListParts(ctx, key, uploadID))
+}
+
+func (m faultyMultipart) CompleteMultipartUpload(ctx context.Context, key, uploadID string, parts []maskstore.Part, opts *maskstore.PutOptions) (maskstore.ObjectInfo, error) {
+	return call(ctx, m.faulty, "CompleteMultipartUpload", key, func(Fault) (maskstore.ObjectInfo, error) {
+		return m.inner.CompleteMultipartUpload(ctx, key, uploadID, parts, opts)
+	})
+}
+
+func (m faultyMultipart) AbortMultipartUpload(ctx context.Context, key, uploadID string) error {
+	_, err := call(ctx, m.faulty, "AbortMultipartUpload", key, func(Fault) (any, error) { return nil, m.inner.AbortMultipartUpload(ctx, key, uploadID) })
+	return err
+}
+
+func (m faultyMultipart) ListMultipartUploads(ctx context.Context, prefix string) iter.Seq2[maskstore.MultipartUpload, error] {
+	return listing(ctx, m.faulty, "ListMultipartUploads", prefix, m.inner.ListMultipartUploads(ctx, prefix))
+}

@@ -1,0 +1,293 @@
+package maskstoretest_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/pacs-extension/maskstore"
+	"github.com/pacs-extension/maskstore/maskstoretest"
+)
+
+const faultyKey = "mask/a/g/0001_liver.png"
+
+// Without a plan it changes nothing, and hands out all capabilities.
+func TestFaultyStorage(t *testing.T) {
+	faulty := &maskstoretest.Faulty{}
+	newStorage := func(t *testing.T) maskstore.ObjectStorage { return faulty.Storage(newMemory(t)) }
+	opts := &maskstoretest.Options{Client: &http.Client{Transport: faulty.RoundTripper(nil)}}
+	maskstoretest.Test(t, newStorage, opts)
+	maskstoretest.TestGroups(t, newStorage, opts)
+	seen := map[string]bool{}
+	for i, c := range faulty.Calls() {
+		if c.N != i+1 {
+			t.Fatalf("call %d has the number %d", i+1, c.N)
+		}
+		seen[c.Op] = true
+	}
+	for _, op := range []string{
+		"UploadURL", "DownloadURL", "Put", "Get", "Stat", "Delete", "List", "Copy", "CreateMultipartUpload", "UploadPart", "ListParts",
+		"CompleteMultipartUpload", "AbortMultipartUpload", "ListMultipartUploads", "PutObject", "GetObject",
+	} {
+		if !seen[op] {
+			t.Errorf("%s did not pass", op)
+		}
+	}
+	maskstoretest.Test(t, func(t *testing.T) maskstore.ObjectStorage { return faulty.Storage(bare{newMemory(t)}) },
+		&maskstoretest.Options{NoSigning: true, NoCopy: true, NoMultipart: true})
+	if batch, ok := maskstore.As[maskstore.BatchPutter](faulty.Storage(newMemory(t))); ok {
+		t.Errorf("found %T", batch)
+	}
+}
+
+// Each fault of a call does what it says, to what is stored and to what comes back.
+func TestFaultyCalls(t *testing.T) {
+	boom := errors.New("boom")
+	const content = "hello"
+	for name, row := range map[string]struct {
+		fault  maskstoretest.Fault
+		err    error // of a Put
+		stored string
+		read   string // by a Get
+		getErr error
+	}{
+		"nothing":         {maskstoretest.Fault{}, nil, content, content, nil},
+		"error":           {maskstoretest.Fault{Err: boom}, boom, "", "", boom},
+		"lost":            {maskstoretest.Fault{Done: true}, syscall.ECONNRESET, content, "", syscall.ECONNRESET},
+		"lost by error":   {maskstoretest.Fault{Done: true, Err: boom}, boom, content, "", boom},
+		"sent: reset":     {maskstoretest.Fault{Request: maskstoretest.Damage{ResetAt: 5}}, syscall.ECONNRESET, "", content, nil},
+		"sent: first":     {maskstoretest.Fault{Request: maskstoretest.Damage{ResetAt: 1}}, syscall.ECONNRESET, "", content, nil},
+		"sent: past it":   {maskstoretest.Fault{Request: maskstoretest.Damage{ResetAt: 7, StallAt: 7, FlipBit: 41}}, nil, content, content, nil},
+		"sent: flipped":   {maskstoretest.Fault{Request: maskstoretest.Damage{FlipBit: 5*8 - 2}}, nil, "hellO", content, nil},
+		"sent: slow":      {maskstoretest.Fault{Request: maskstoretest.Damage{Every: time.Second}}, nil, content, content, nil},
+		"sent: stalls":    {maskstoretest.Fault{Request: maskstoretest.Damage{StallAt: 3}}, context.DeadlineExceeded, "", content, nil},
+		"sent: too slow":  {maskstoretest.Fault{Request: maskstoretest.Damage{Every: time.Minute}}, context.DeadlineExceeded, "", content, nil},
+		"comes: reset":    {maskstoretest.Fault{Response: maskstoretest.Damage{ResetAt: 5}}, nil, content, "hell", syscall.ECONNRESET},
+		"comes: flipped":  {maskstoretest.Fault{Response: maskstoretest.Damage{FlipBit: 6}}, nil, content, "Hello", nil},
+		"comes: slow":     {maskstoretest.Fault{Response: maskstoretest.Damage{Every: time.Second}}, nil, content, content, nil},
+		"comes: stalls":   {maskstoretest.Fault{Response: maskstoretest.Damage{StallAt: 3}}, nil, content, "he", context.DeadlineExceeded},
+		"waits":           {maskstoretest.Fault{Delay: time.Second}, nil, content, content, nil},
+		"waits too long":  {maskstoretest.Fault{Delay: time.Hour}, context.DeadlineExceeded, "", "", context.DeadlineExceeded},
+		"waits and fails": {maskstoretest.Fault{Delay: time.Second, Err: boom}, boom, "", "", boom},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+				defer cancel()
+				memory := &maskstore.Memory{}
+				hooked := 0
+				row.fault.Hook = func() { hooked++ }
+				faulty := &maskstoretest.Faulty{Plan: func(maskstoretest.Call) maskstoretest.Fault { return row.fault }}
+				_, err := faulty.Storage(memory).Put(ctx, faultyKey, strings.NewReader(content), nil)
+				wantFault(t, err, row.err)
+				if got, _ := get(t.Context(), memory); got != row.stored {
+					t.Errorf("%q is stored; want %q", got, row.stored)
+				}
+				if _, err := memory.Put(t.Context(), faultyKey, strings.NewReader(content), nil); err != nil {
+					t.Fatal(err)
+				}
+				ctx, cancel = context.WithTimeout(t.Context(), 30*time.Second)
+				defer cancel()
+				begun := time.Now()
+				got, err := get(ctx, faulty.Storage(memory))
+				if got != row.read || !errors.Is(err, row.getErr) {
+					t.Errorf("read %q, %v; want %q, %v", got, err, row.read, row.getErr)
+				}
+				if took, least := time.Since(begun), row.fault.Delay+row.fault.Response.Every*5; err == nil && took < least {
+					t.Errorf("took %v; want %v", took, least)
+				}
+				if hooked != 2 {
+					t.Errorf("the hook was called %d times", hooked)
+				}
+			})
+		})
+	}
+}
+
+// wantFault fails unless err is want, as a storage gives it.
+func wantFault(t *testing.T, err, want error) {
+	t.Helper()
+	e, ok := errors.AsType[*maskstore.Error](err)
+	if !errors.Is(err, want) || want != nil && (!ok || e.Op == "") {
+		t.Errorf("error is %v; want %v", err, want)
+	}
+}
+
+func get(ctx context.Context, s maskstore.ObjectStorage) (string, error) {
+	object, err := s.Get(ctx, faultyKey, nil)
+	if err != nil {
+		return "", err
+	}
+	defer object.Body.Close()
+	data, err := io.ReadAll(object.Body)
+	return string(data), err
+}
+
+// Each fault of a request does what it says, to what the server sees and to the answer.
+func TestFaultyRequests(t *testing.T) {
+	boom := errors.New("boom")
+	slow := &maskstoretest.Answer{Status: 503, Header: http.Header{"Retry-After": {"3"}}, Body: "slow down"}
+	for name, row := range map[string]struct {
+		fault maskstoretest.Fault
+		err   error
+		seen  []string // by the server; "!": not whole
+		want  string   // status, header and body
+		short bool     // the answer breaks off
+	}{
+		"nothing":          {maskstoretest.Fault{}, nil, []string{"sent"}, "200  got sent", false},
+		"error":            {maskstoretest.Fault{Err: boom}, boom, nil, "", false},
+		"lost":             {maskstoretest.Fault{Done: true}, syscall.ECONNRESET, []string{"sent"}, "", false},
+		"answer":           {maskstoretest.Fault{Answer: slow}, nil, nil, "503 3 slow down", false},
+		"answer when done": {maskstoretest.Fault{Answer: slow, Done: true}, nil, []string{"sent"}, "503 3 slow down", false},
+		"answer cut":       {maskstoretest.Fault{Answer: slow, Response: maskstoretest.Damage{ResetAt: 5}}, nil, nil, "503 3 slow", true},
+		"sent: reset":      {maskstoretest.Fault{Request: maskstoretest.Damage{ResetAt: 3}}, syscall.ECONNRESET, []string{"!"}, "", false},
+		"sent: flipped":    {maskstoretest.Fault{Request: maskstoretest.Damage{FlipBit: 6}}, nil, []string{"Sent"}, "200  got Sent", false},
+		"comes: reset":     {maskstoretest.Fault{Response: maskstoretest.Damage{ResetAt: 4}}, nil, []string{"sent"}, "200  got", true},
+		"comes: flipped":   {maskstoretest.Fault{Response: maskstoretest.Damage{FlipBit: 6}}, nil, []string{"sent"}, "200  Got sent", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			seen := make(chan string, 1)
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				body, err := io.ReadAll(r.Body)
+				if err != nil {
+					body = []byte("!")
+				}
+				seen <- string(body)
+				fmt.Fprintf(w, "got %s", body)
+			}))
+			defer server.Close()
+			faulty := &maskstoretest.Faulty{Plan: func(maskstoretest.Call) maskstoretest.Fault { return row.fault }}
+			client := &http.Client{Transport: faulty.RoundTripper(server.Client().Transport)}
+			defer client.CloseIdleConnections()
+			req, err := http.NewRequestWithContext(t.Context(), "PUT", server.URL+"/bucket/"+faultyKey, bytes.NewReader([]byte("sent")))
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp, err := client.Do(req)
+			if !errors.Is(err, row.err) {
+				t.Fatalf("error is %v; want %v", err, row.err)
+			}
+			if err == nil {
+				defer resp.Body.Close()
+				data, err := io.ReadAll(resp.Body)
+				if got := fmt.Sprint(resp.StatusCode, " ", resp.Header.Get("Retry-After"), " ", string(data)); got != row.want || (err != nil) != row.short {
+					t.Errorf("got %q, %v; want %q", got, err, row.want)
+				}
+			}
+			for _, want := range row.seen {
+				if got := <-seen; got != want {
+					t.Errorf("the server saw %q; want %q", got, want)
+				}
+			}
+			if len(seen) > 0 {
+				t.Errorf("the server saw %q", <-seen)
+			}
+		})
+	}
+}
+
+func TestFaultyNamesRequests(t *testing.T) {
+	faulty := &maskstoretest.Faulty{Plan: func(maskstoretest.Call) maskstoretest.Fault {
+		return maskstoretest.Fault{Answer: &maskstoretest.Answer{Status: 200}}
+	}}
+	for _, row := range []struct{ method, url, op, key string }{
+		{"PUT", "/bucket/mask/a", "PutObject", "mask/a"},
+		{"GET", "/mask/a?X-Amz-Date=x", "GetObject", "mask/a"},
+		{"HEAD", "/b/mask/a", "HeadObject", "mask/a"},
+		{"DELETE", "/b/mask/a", "DeleteObject", "mask/a"},
+		{"POST", "/b/?delete=", "DeleteObjects", ""},
+		{"GET", "/b/?list-type=2&prefix=mask%2Fa", "ListObjectsV2", "mask/a"},
+		{"POST", "/b/mask/a?uploads=", "CreateMultipartUpload", "mask/a"},
+		{"PUT", "/b/mask/a?partNumber=1&uploadId=x", "UploadPart", "mask/a"},
+		{"GET", "/b/mask/a?uploadId=x", "ListParts", "mask/a"},
+		{"POST", "/b/mask/a?uploadId=x", "CompleteMultipartUpload", "mask/a"},
+		{"DELETE", "/b/mask/a?uploadId=x", "AbortMultipartUpload", "mask/a"},
+		{"GET", "/b/?uploads=&prefix=mask%2Fa", "ListMultipartUploads", "mask/a"},
+		{"OPTIONS", "/b/mask/a", "CORS", "mask/a"},
+		{"COPY", "/b/mask/a", "CopyObject", "mask/a"},
+	} {
+		req, err := http.NewRequestWithContext(t.Context(), row.method, "http://s3.test"+row.url, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if row.method == "COPY" {
+			req.Method = "PUT"
+			req.Header.Set("X-Amz-Copy-Source", "b/mask/b")
+		}
+		resp, err := faulty.RoundTripper(nil).RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		calls := faulty.Calls()
+		if last := calls[len(calls)-1]; last.Op != row.op || last.Key != row.key || last.Request != req {
+			t.Errorf("%s %s is %+v", row.method, row.url, last)
+		}
+	}
+}
+
+// What a listing gives before its end is lost is what is there.
+func TestFaultyListings(t *testing.T) {
+	memory := &maskstore.Memory{}
+	if _, err := memory.Put(t.Context(), faultyKey, strings.NewReader("x"), nil); err != nil {
+		t.Fatal(err)
+	}
+	for done, want := range map[bool][]string{false: nil, true: {faultyKey}} {
+		faulty := &maskstoretest.Faulty{Plan: func(maskstoretest.Call) maskstoretest.Fault {
+			return maskstoretest.Fault{Err: syscall.EPIPE, Done: done}
+		}}
+		var keys []string
+		var last error
+		for info, err := range faulty.Storage(memory).List(t.Context(), "mask/", nil) {
+			if last = err; err == nil {
+				keys = append(keys, info.Key)
+			}
+		}
+		wantFault(t, last, syscall.EPIPE)
+		if !slices.Equal(keys, want) {
+			t.Errorf("done %v: got %q", done, keys)
+		}
+	}
+}
+
+// A group is completed, though the answer to the write that does it is lost.
+func ExampleFaulty() {
+	ctx := context.Background()
+	server := httptest.NewServer(nil)
+	defer server.Close()
+	memory := &maskstore.Memory{BaseURL: server.URL}
+	server.Config.Handler = memory
+
+	puts := 0
+	faulty := &maskstoretest.Faulty{Plan: func(c maskstoretest.Call) maskstoretest.Fault {
+		if c.Op == "Put" {
+			puts++ // Plan needs no lock of its own
+		}
+		if c.Op == "Put" && puts == 2 {
+			return maskstoretest.Fault{Done: true}
+		}
+		return maskstoretest.Fault{}
+	}}
+	group, _ := maskstore.NewGroup(faulty.Storage(memory), "brain", "", nil)
+	mask := []byte("a mask")
+	upload, _ := group.Begin(ctx, []maskstore.MaskSpec{{Slice: 1, Label: "liver", Size: int64(len(mask))}}, nil)
+	put, _ := new(maskstore.DirectUploader).Upload(ctx, upload.Masks[0].URL, maskstore.BytesBody(mask))
+	done, err := group.Complete(ctx, upload.UploadID, map[string]string{upload.Masks[0].Key: put.ETag}, nil)
+	fmt.Println(done.Manifest.Revision, err)
+	for _, c := range faulty.Calls() {
+		fmt.Print(c.Op, " ")
+	}
+	// Output:
+	// 1 <nil>
+	// UploadURL Put UploadURL Get List Put Get
+}
