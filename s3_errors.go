@@ -29,7 +29,7 @@ type hidingClient struct{ *http.Client }
 func (c hidingClient) Do(req *http.Request) (*http.Response, error) {
 	resp, err := c.Client.Do(req)
 	if err != nil {
-		err = hide(err, secretsIn(req.URL.RawQuery, req.Header))
+		err = hide(err, secretsIn("", req.Header)) // its query is not signed
 	}
 	return resp, err
 }
