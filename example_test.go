@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/pacs-extension/maskstore"
@@ -213,6 +214,38 @@ func ExampleGroups() {
 	// Output:
 	// seg-1 1
 	// seg-2 1
+}
+
+// A program that has the masks as files puts the folder, and gets it back.
+func Example_folder() {
+	ctx := context.Background()
+	dir, err := os.MkdirTemp("", "masks-*")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	if err := os.WriteFile(filepath.Join(dir, "0012_liver.png"), maskPNG(), 0o600); err != nil {
+		log.Fatal(err)
+	}
+	group, err := maskstore.NewGroup(new(maskstore.Memory), "ct-42", "seg-1", nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	files, err := maskstore.ReadMaskDir(dir)
+	if err != nil {
+		log.Fatal(err)
+	}
+	done, err := group.Upload(ctx, files, nil)
+	if err != nil {
+		log.Fatal(err) // run again, it puts what is not there yet
+	}
+	fmt.Println(done.Manifest.Revision, len(done.Manifest.Masks))
+
+	manifest, err := group.Download(ctx, filepath.Join(dir, "back"))
+	fmt.Println(len(manifest.Masks), err)
+	// Output:
+	// 1 1
+	// 1 <nil>
 }
 
 func ExampleNormalizeLabel() {
