@@ -14,11 +14,11 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// sendParts uploads the parts of src that are not among those stored, several at a time, and gives all parts in order
-// and the SHA-256 of the whole. One goroutine hashes the whole, and each part before it is sent.
-func sendParts(ctx context.Context, s MultipartStorage, up *UploadRecord, src Source, stored map[int]Part) ([]Part, SHA256, error) {
+// sendParts uploads the parts of src that are not among those stored, several at a time, and gives all parts in order. One
+// goroutine hashes each before it is sent, and writes it to whole.
+func sendParts(ctx context.Context, s MultipartStorage, up *UploadRecord, src Source, stored map[int]Part, whole io.Writer) ([]Part, error) {
 	parts := make([]Part, (up.Size+up.PartSize-1)/up.PartSize)
-	whole, buffer := sha256.New(), make([]byte, copyBuffer)
+	buffer := make([]byte, copyBuffer)
 	g, partCtx := errgroup.WithContext(ctx)
 	g.SetLimit(partConcurrency)
 	for i := range parts {
@@ -28,7 +28,7 @@ func sendParts(ctx context.Context, s MultipartStorage, up *UploadRecord, src So
 		section := io.NewSectionReader(src, offset, body.Size)
 		if n, err := io.CopyBuffer(io.MultiWriter(whole, part), section, buffer); err != nil || n < body.Size {
 			err = cmp.Or(err, io.ErrUnexpectedEOF)
-			return nil, SHA256{}, errors.Join(err, g.Wait())
+			return nil, errors.Join(err, g.Wait())
 		}
 		if partCtx.Err() != nil {
 			break
@@ -43,8 +43,7 @@ func sendParts(ctx context.Context, s MultipartStorage, up *UploadRecord, src So
 			return err
 		})
 	}
-	err := cmp.Or(g.Wait(), ctx.Err())
-	return parts, SHA256(whole.Sum(nil)), err
+	return parts, cmp.Or(g.Wait(), ctx.Err())
 }
 
 // sectionBody is a Body of a part of src, without its checksum.
