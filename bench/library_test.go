@@ -26,12 +26,23 @@ func openLibrary(b *testing.B, s *server) maskstore.ObjectStorage {
 
 // uploadAll puts the masks, each with its checksum bound.
 func uploadAll(storage maskstore.ObjectStorage, masks []object) error {
+	_, err := maskstore.UploadAll(context.Background(), storage, uploadItems(masks), nil)
+	return err
+}
+
+// putBatch puts the masks by tars that the server unpacks, and verifies each against a listing.
+func putBatch(storage maskstore.ObjectStorage, masks []object) error {
+	batch, _ := maskstore.As[maskstore.BatchPutter](storage) // it is MinIO
+	_, err := batch.PutBatch(context.Background(), uploadItems(masks), nil)
+	return err
+}
+
+func uploadItems(masks []object) []maskstore.UploadItem {
 	items := make([]maskstore.UploadItem, len(masks))
 	for i, m := range masks {
 		items[i] = maskstore.UploadItem{Key: m.key, Body: maskstore.BytesBody(m.data), ContentType: pngType}
 	}
-	_, err := maskstore.UploadAll(context.Background(), storage, items, nil)
-	return err
+	return items
 }
 
 // downloadAll reads the masks, and verifies each by its checksum.

@@ -3,8 +3,11 @@ package bench
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"net/http"
+	"path"
+	"slices"
 	"testing"
 
 	"github.com/minio/minio-go/v7"
@@ -29,22 +32,22 @@ const (
 // BenchmarkPut puts masks to a server that answers at once: what counts is the CPU time of the client.
 func BenchmarkPut(b *testing.B) {
 	s, masks := need(b, nullInstance), generatedMasks(putMasks)
-	compare(b, 3, append(putPeers(s, rowPut, masks), libraryPut(b, s, rowPut, masks)))
+	compare(b, 3, append(putPeers(s, rowPut, masks, inPlace), libraryPut(b, s, rowPut, masks)))
 }
 
 // BenchmarkPutDelayed puts masks to a server that takes its time.
 func BenchmarkPutDelayed(b *testing.B) {
 	s, masks := need(b, delayedInstance), generatedMasks(putMasks)
-	compare(b, 1, append(putPeers(s, rowPutDelayed, masks), libraryPut(b, s, rowPutDelayed, masks)))
+	compare(b, 1, append(putPeers(s, rowPutDelayed, masks, inPlace), libraryPut(b, s, rowPutDelayed, masks)))
 }
 
 // BenchmarkPutMinIO puts masks to a real server.
 func BenchmarkPutMinIO(b *testing.B) {
 	s, masks := need(b, minioInstance), generatedMasks(putMasks)
-	compare(b, 3, append(putPeers(s, rowPutMinIO, masks), libraryPut(b, s, rowPutMinIO, masks)))
+	compare(b, 3, append(putPeers(s, rowPutMinIO, masks, inPlace), libraryPut(b, s, rowPutMinIO, masks)))
 }
 
-// BenchmarkBatch puts all masks of a group to MinIO, real ones where they are at hand, by whatever is fastest.
+// BenchmarkBatch puts all masks of a new group to MinIO, real ones where they are at hand, by whatever is fastest.
 func BenchmarkBatch(b *testing.B) {
 	s := need(b, minioInstance)
 	masks := realMasks(b)
@@ -52,9 +55,10 @@ func BenchmarkBatch(b *testing.B) {
 		masks = masks[:putMasks]
 	}
 	client, storage, files := newMinioGo(s), openLibrary(b, s), maskFiles(b, masks)
-	compare(b, 2, append(putPeers(s, rowBatch, masks),
-		measured(rowBatch, snowball, len(masks), func() error { return putSnowball(client, masks) }),
-		measured(rowBatch, library, len(masks), func() error { return uploadGroup(storage, files) })))
+	compare(b, 2, append(putPeers(s, rowBatch, masks, inNewGroup),
+		measured(rowBatch, snowball, len(masks), func() error { return putSnowball(client, inNewGroup(masks)) }),
+		measured(rowBatch, library+"-group", len(masks), func() error { return uploadGroup(storage, files) }),
+		measured(rowBatch, library, len(masks), func() error { return putBatch(storage, inNewGroup(masks)) })))
 }
 
 // realMasks gives the masks of a real group, where they are at hand, else drawn ones.
@@ -78,11 +82,24 @@ func realMasks(b *testing.B) []object {
 	return masks
 }
 
-// putPeers put each mask by a request of its own.
-func putPeers(s *server, row string, masks []object) []contestant {
+// inPlace overwrites what the masks' keys hold.
+func inPlace(masks []object) []object { return masks }
+
+// inNewGroup gives the masks the keys of a group that does not exist.
+func inNewGroup(masks []object) []object {
+	group := "/" + rand.Text() + "/"
+	fresh := slices.Clone(masks)
+	for i, m := range masks {
+		fresh[i].key = path.Dir(path.Dir(m.key)) + group + path.Base(m.key)
+	}
+	return fresh
+}
+
+// putPeers put each mask by a request of its own, to where the keys say.
+func putPeers(s *server, row string, masks []object, where func([]object) []object) []contestant {
 	var all []contestant
 	for _, p := range peers(s) {
-		all = append(all, measured(row, p.lib, len(masks), func() error { return each(masks, p.put) }))
+		all = append(all, measured(row, p.lib, len(masks), func() error { return each(where(masks), p.put) }))
 	}
 	return all
 }
