@@ -21,7 +21,7 @@ type DirectUploader struct {
 	Client      *http.Client   // nil: one for each call, that waits a minute for an answer
 	Concurrency int            // how many of UploadAll at a time; 0: DefaultConcurrency
 	MaxAttempts int            // how often a body is sent at most; 0: DefaultAttempts
-	KeepGoing   bool           // UploadAll does the rest when one fails; else the first error stops all
+	KeepGoing   bool           // UploadAll does the rest when one fails; else the first error stops all, and a PUT cut off may still land
 	OnProgress  func(Progress) // called after each body of UploadAll, by one goroutine at a time; nil: not
 }
 

@@ -100,7 +100,7 @@ func (g *Group) upload(ctx context.Context, files []MaskFile, o *GroupUploadOpti
 	etags := make(map[string]string, len(files))
 	for range uploadRounds {
 		err = g.putMasks(ctx, doc.Pending, bodies, etags, o.OnProgress)
-		if !errors.Is(err, ErrPreconditionFailed) && !errors.Is(err, ErrNotFound) {
+		if !isBaseGone(err) {
 			break
 		}
 		// Something else lies at a key than did at the beginning: an earlier upload's late PUT.
@@ -140,7 +140,7 @@ func (g *Group) putMasks(ctx context.Context, p *pending, bodies map[string]Body
 		}
 	}
 	opts := &ParallelOptions{Concurrency: g.concurrency, OnProgress: onProgress}
-	put := func() ([]ObjectInfo, error) { return UploadAll(ctx, g.storage, items, opts) }
+	put := func() ([]ObjectInfo, error) { return uploadItems(ctx, g.storage, items, opts) }
 	if batch, ok := As[BatchPutter](g.storage); ok && g.isNew && len(items) > minBatch {
 		// A batch has no conditions, so there must be nothing to overwrite, nor anybody who knows of the group.
 		there, err := g.list(ctx)
@@ -161,4 +161,25 @@ func (g *Group) putMasks(ctx context.Context, p *pending, bodies map[string]Body
 		}
 	}
 	return err
+}
+
+// isBaseGone tells the error of a PUT at whose key something else lies than did when it was planned.
+func isBaseGone(err error) bool {
+	return errors.Is(err, ErrPreconditionFailed) || errors.Is(err, ErrNotFound)
+}
+
+// uploadItems is UploadAll that goes on past items of which the base is gone, to give their errors at the end: a PUT that is
+// cut off may still land, and would then be in the way of the next attempt.
+func uploadItems(ctx context.Context, s ObjectStorage, items []UploadItem, o *ParallelOptions) ([]ObjectInfo, error) {
+	infos, gone := make([]ObjectInfo, len(items)), make([]error, len(items))
+	m := &meter{on: o.OnProgress, now: Progress{Total: len(items)}}
+	err := forEach(ctx, len(items), o.Concurrency, false, func(ctx context.Context, i int) error {
+		err := items[i].put(ctx, s, "UploadAll", &infos[i], m)
+		if isBaseGone(err) {
+			gone[i] = err
+			return nil
+		}
+		return err
+	})
+	return infos, cmp.Or(err, errors.Join(gone...))
 }

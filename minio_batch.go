@@ -141,7 +141,13 @@ func (m *MinIO) putTar(ctx context.Context, items []UploadItem, indexes []int) (
 	if _, err := m.stat(ctx, key); errors.Is(err, ErrNotFound) {
 		return wanted, nil
 	}
-	return wanted, m.deleteOne(context.WithoutCancel(ctx), key)
+	longer, cancel := outlasting(ctx)
+	defer cancel()
+	err = m.deleteOne(longer, key)
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	return wanted, err
 }
 
 // verifyTars lists the keys of what was sent, and sets the infos of all that lies there as it should.

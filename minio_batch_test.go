@@ -3,6 +3,7 @@ package maskstore
 import (
 	"archive/tar"
 	"bytes"
+	"context"
 	"crypto/md5"
 	"errors"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // tarServer stores objects, and unpacks tars as MinIO does, as far as unpack lets it.
@@ -161,4 +163,18 @@ func newTestMinIO(t *testing.T, handler http.Handler) *MinIO {
 		t.Fatal(err)
 	}
 	return s
+}
+
+// A server that is gone once it has the tar: what cleans up ends soon after the context.
+func TestPutBatchEndsWithItsContext(t *testing.T) {
+	inBubble(t, "stopped", func(t *testing.T) {
+		begun := time.Now()
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+		defer cancel()
+		m := &MinIO{testS3(t, &scripted{answers: []answer{stored, {status: 503, code: "SlowDown"}}})}
+		_, err := m.PutBatch(ctx, []UploadItem{{Key: "mask/a/g/0001_x.png", Body: BytesBody([]byte("x"))}}, nil)
+		if took := time.Since(begun); !errors.Is(err, context.DeadlineExceeded) || took > 3*time.Second+settleGrace {
+			t.Errorf("%v, after %v", err, took)
+		}
+	})
 }

@@ -175,12 +175,13 @@ func TestS3EmptySuccess(t *testing.T) {
 func TestS3ContextEnds(t *testing.T) {
 	for _, c := range s3Calls() {
 		inBubble(t, c.op, func(t *testing.T) {
+			begun := time.Now()
 			ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 			defer cancel()
 			err := c.call(ctx, testS3(t, &scripted{answers: []answer{{status: 503, code: "SlowDown"}}}))
 			e, ok := errors.AsType[*Error](err)
-			if !errors.Is(err, context.DeadlineExceeded) || !ok || e.Kind != nil {
-				t.Errorf("%s during the pauses: %v", c.op, err)
+			if took := time.Since(begun); !errors.Is(err, context.DeadlineExceeded) || !ok || e.Kind != nil || took != 3*time.Second {
+				t.Errorf("%s during the pauses: %v, after %v", c.op, err, took)
 			}
 		})
 		inBubble(t, c.op, func(t *testing.T) {

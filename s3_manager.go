@@ -115,19 +115,35 @@ func (c *uploadCalls) PutObject(ctx context.Context, in *s3.PutObjectInput, _ ..
 	return &s3.PutObjectOutput{ETag: &c.done.ETag}, err
 }
 
-// CreateMultipartUpload is seen to its end: an upload whose ID is never learned can never be aborted.
-func (c *uploadCalls) CreateMultipartUpload(ctx context.Context, in *s3.CreateMultipartUploadInput, opts ...func(*s3.Options)) (*s3.CreateMultipartUploadOutput, error) {
-	ctx, cancel := outlasting(ctx)
-	defer cancel()
-	out, err := c.Client.CreateMultipartUpload(ctx, in, opts...)
-	if err != nil {
-		return nil, err
+// CreateMultipartUpload learns the upload's ID.
+func (c *uploadCalls) CreateMultipartUpload(ctx context.Context, in *s3.CreateMultipartUploadInput, _ ...func(*s3.Options)) (*s3.CreateMultipartUploadOutput, error) {
+	out, err := c.s.createUpload(ctx, in)
+	if err == nil {
+		c.uploadID = *out.UploadId
 	}
-	if c.uploadID = aws.ToString(out.UploadId); c.uploadID == "" {
-		return nil, errNoUploadID
-	}
-	return out, nil
+	return out, err
 }
+
+// createUpload begins an upload. The attempt that is under way when ctx ends still has a little time for its answer: an
+// upload whose ID is never learned can never be aborted. No attempt begins after that.
+func (s *S3) createUpload(ctx context.Context, in *s3.CreateMultipartUploadInput) (out *s3.CreateMultipartUploadOutput, err error) {
+	longer, cancel := outlasting(ctx)
+	defer cancel()
+	err = retry(ctx, SignedURL{}, s3Attempts, func() *failure {
+		var err error
+		switch out, err = s.sdk.CreateMultipartUpload(longer, in, attemptOnce); {
+		case err != nil:
+			return s.sdkFailure(ctx, err)
+		case aws.ToString(out.UploadId) == "":
+			return &failure{err: errNoUploadID}
+		}
+		return nil
+	})
+	return out, err
+}
+
+// attemptOnce leaves it to us to try again.
+func attemptOnce(o *s3.Options) { o.Retryer = aws.NopRetryer{} }
 
 // UploadPart sends the part's checksum in a header. The SDK, over TLS, would send it in a trailer, which many servers refuse.
 func (c *uploadCalls) UploadPart(ctx context.Context, in *s3.UploadPartInput, _ ...func(*s3.Options)) (*s3.UploadPartOutput, error) {
@@ -174,7 +190,7 @@ func (s *S3) completeParts(ctx context.Context, in *s3.CompleteMultipartUploadIn
 	info := ObjectInfo{Key: aws.ToString(in.Key)}
 	maybeDone := false
 	err := retry(ctx, SignedURL{}, s3Attempts, func() *failure {
-		out, err := s.sdk.CompleteMultipartUpload(ctx, in, func(o *s3.Options) { o.Retryer = aws.NopRetryer{} })
+		out, err := s.sdk.CompleteMultipartUpload(ctx, in, attemptOnce)
 		if err != nil {
 			f := s.sdkFailure(ctx, err)
 			maybeDone = maybeDone || f.maybeDone

@@ -69,17 +69,12 @@ func (s *S3) CreateMultipartUpload(ctx context.Context, key string, opts *PutOpt
 	if err := cmp.Or(ValidKey(key), o.check(), ctx.Err()); err != nil {
 		return "", opError(op, key, nil, err)
 	}
-	longer, cancel := outlasting(ctx)
-	defer cancel()
-	out, err := s.sdk.CreateMultipartUpload(longer, &s3.CreateMultipartUploadInput{
+	out, err := s.createUpload(ctx, &s3.CreateMultipartUploadInput{
 		Bucket: &s.bucket, Key: &key, ContentType: aws.String(cmp.Or(o.ContentType, typeByName(key))),
 		ServerSideEncryption: s.sse(), ChecksumAlgorithm: types.ChecksumAlgorithmSha256,
 	})
 	if err != nil {
-		return "", opError(op, key, nil, s.sdkError(ctx, err))
-	}
-	if aws.ToString(out.UploadId) == "" {
-		return "", opError(op, key, nil, errNoUploadID)
+		return "", opError(op, key, nil, err)
 	}
 	return *out.UploadId, nil
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 
@@ -16,6 +17,9 @@ import (
 var plain, secure *miniotest.Server
 
 func TestMain(m *testing.M) {
+	if os.Getenv(clientVariable) != "" {
+		beClient()
+	}
 	miniotest.Main(m, map[**miniotest.Server]miniotest.Options{&plain: {}, &secure: {TLS: true, KMS: true}})
 }
 

@@ -29,6 +29,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
 	"github.com/pacs-extension/maskstore"
 )
@@ -65,6 +66,26 @@ func Start(ctx context.Context, opts Options) (*Server, error) {
 			stop:      func() error { return nil },
 		}, nil
 	}
+	s, setup, err := newServer(opts)
+	if err != nil {
+		return nil, err
+	}
+	err = s.startDocker(ctx, setup)
+	if errors.Is(err, errNoDocker) {
+		say("a child process, since %v", err)
+		err = s.startProcess(ctx, setup)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("miniotest: %w", err)
+	}
+	if err := s.wait(ctx, s.Endpoint+"/minio/health/live"); err != nil {
+		return nil, errors.Join(err, s.Stop())
+	}
+	return s, nil
+}
+
+// newServer gives a server of our own that is not started yet, and what it is to be started with.
+func newServer(opts Options) (*Server, *setup, error) {
 	s := &Server{Region: "eu-central-1", AccessKey: "test-" + rand.Text()[:8], SecretKey: rand.Text()}
 	setup := &setup{env: map[string]string{
 		"MINIO_ROOT_USER":     s.AccessKey,
@@ -81,20 +102,12 @@ func Start(ctx context.Context, opts Options) (*Server, error) {
 	if opts.TLS {
 		var err error
 		if setup.cert, err = newCertificate(); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		transport.TLSClientConfig = &tls.Config{RootCAs: setup.cert.pool}
 	}
 	s.Client = &http.Client{Transport: transport}
-	err := s.startDocker(ctx, setup)
-	if errors.Is(err, errNoDocker) {
-		say("a child process, since %v", err)
-		err = s.startProcess(ctx, setup)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("miniotest: %w", err)
-	}
-	return s, s.wait(ctx)
+	return s, setup, nil
 }
 
 // setup is what a server is started with.
@@ -114,12 +127,12 @@ func say(format string, args ...any) {
 	fmt.Fprintf(os.Stderr, "miniotest: "+format+"\n", args...)
 }
 
-// wait waits until the server answers.
-func (s *Server) wait(ctx context.Context) error {
+// wait waits until the server answers at url that it is well.
+func (s *Server) wait(ctx context.Context, url string) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	for {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.Endpoint+"/minio/health/live", nil)
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 		if err != nil {
 			return err
 		}
@@ -132,7 +145,7 @@ func (s *Server) wait(ctx context.Context) error {
 		}
 		select {
 		case <-ctx.Done():
-			return errors.Join(fmt.Errorf("miniotest: %s does not answer: %w", s.Endpoint, cmp.Or(err, ctx.Err())), s.Stop())
+			return fmt.Errorf("miniotest: %s does not answer: %w", url, cmp.Or(err, ctx.Err()))
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
@@ -157,6 +170,9 @@ func (s *Server) NewBucket(ctx context.Context) (string, error) {
 	})
 	bucket := "test-" + strings.ToLower(rand.Text())
 	_, err := client.CreateBucket(ctx, &s3.CreateBucketInput{Bucket: &bucket})
+	if _, ours := errors.AsType[*types.BucketAlreadyOwnedByYou](err); ours {
+		err = nil // made by an attempt whose answer was lost
+	}
 	return bucket, err
 }
 

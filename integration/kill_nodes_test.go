@@ -1,0 +1,185 @@
+package integration
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/pacs-extension/maskstore"
+)
+
+const clusterNodes = 4
+
+// newCluster gives a site of four nodes. At full length clients go through all of them: what a node was doing when it was
+// killed stays locked for up to two minutes. Else they go through two that are not killed.
+func newCluster(t *testing.T) *site {
+	t.Helper()
+	s := newSite(t, clusterNodes, t.TempDir())
+	s.files = noise(atLength(200, 2000))
+	if !long {
+		if err := s.nodes.Through(0, 3); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return s
+}
+
+// kill gives what kills nodes once half of a group is through.
+func (s *site) kill(t *testing.T, nodes ...int) func(maskstore.Progress) {
+	var once sync.Once
+	return func(p maskstore.Progress) {
+		if p.Done < p.Total/2 {
+			return
+		}
+		once.Do(func() {
+			for _, i := range nodes {
+				if err := s.nodes.Kill(i); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+}
+
+// restart starts nodes that were killed, and waits until the cluster is whole.
+func (s *site) restart(t *testing.T, nodes ...int) {
+	t.Helper()
+	for _, i := range nodes {
+		if err := s.nodes.Restart(i); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.nodes.Wait(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestFaultsNodeKilled kills one of four nodes in the middle of a group.
+func TestFaultsNodeKilled(t *testing.T) {
+	t.Parallel()
+	s := newCluster(t)
+	check := func(row, group string, begun time.Time, err error) {
+		took := time.Since(begun).Round(time.Millisecond)
+		failed := len(s.files)
+		if err == nil {
+			failed = s.lostMasks(t, group)
+		}
+		say(t, "one of %d nodes -9, %s: %d of %d failed, in %v", clusterNodes, row, failed, len(s.files), took)
+		if failed > 0 {
+			t.Errorf("%s: %d failed: %v", row, failed, err)
+		}
+	}
+
+	begun := time.Now()
+	v := &viewer{
+		DirectUploader: &maskstore.DirectUploader{Client: s.nodes.Client, KeepGoing: true, OnProgress: s.kill(t, 1)},
+		group:          openGroup(s.open(), ""), files: s.files,
+	}
+	check("group by URLs", v.group.ID(), begun, v.upload(t.Context()))
+
+	s.restart(t, 1)
+	begun = time.Now()
+	const known = "known" // an ID that others may know, so each mask is put by itself
+	_, err := openGroup(s.open(), known).Upload(t.Context(), s.files, &maskstore.GroupUploadOptions{OnProgress: s.kill(t, 2)})
+	check("group by Upload", known, begun, err)
+}
+
+// TestFaultsTwoNodesKilled kills two of four nodes in the middle of a group: too many for writes, not for reads.
+func TestFaultsTwoNodesKilled(t *testing.T) {
+	t.Parallel()
+	s := newCluster(t)
+	committed := openGroup(s.open(), "")
+	if _, err := committed.Upload(t.Context(), s.files, nil); err != nil {
+		t.Fatal(err)
+	}
+	s.awaitCopies(t, committed.ID())
+	patience := time.Duration(atLength(3, 30)) * time.Second
+	v := &viewer{
+		DirectUploader: &maskstore.DirectUploader{Client: s.nodes.Client, KeepGoing: true, OnProgress: s.kill(t, 1, 2)},
+		group:          openGroup(s.open(), ""), files: s.files,
+	}
+	write := func(what string, call func(context.Context) error) {
+		took, err := mustFail(t, what, patience, call)
+		say(t, "two of %d nodes -9, %s: after %v of at most %v: %v", clusterNodes, what, took, patience, firstOf(err))
+	}
+	write("group by URLs", v.upload)
+	var others sync.WaitGroup
+	others.Go(func() {
+		write("group by Upload", func(ctx context.Context) error {
+			_, err := openGroup(s.open(), "").Upload(ctx, s.files, nil)
+			return err
+		})
+	})
+	others.Go(func() {
+		write("Put", func(ctx context.Context) error {
+			_, err := s.open().Put(ctx, "mask/brain/single/0001_x.png", strings.NewReader("x"), nil)
+			return err
+		})
+	})
+	others.Wait()
+
+	begun := time.Now()
+	lost := s.lostMasks(t, committed.ID())
+	say(t, "two of %d nodes -9, reads: %d of %d failed, in %v", clusterNodes, lost, len(s.files), time.Since(begun).Round(time.Millisecond))
+	if lost > 0 {
+		t.Errorf("%d masks cannot be read", lost)
+	}
+
+	s.restart(t, 1, 2)
+	begun = time.Now()
+	v.OnProgress = nil
+	if err := v.upload(t.Context()); err != nil {
+		t.Fatalf("the nodes are back: %v", err)
+	}
+	lost = s.lostMasks(t, v.group.ID())
+	say(t, "two of %d nodes back, the group completed: %d of %d lost, in %v", clusterNodes, lost, len(s.files), time.Since(begun).Round(time.Millisecond))
+	if lost > 0 {
+		t.Errorf("%d masks lost", lost)
+	}
+}
+
+// awaitCopies waits until all nodes have all of a group. A write takes three of them, and one that was busy gets its copy
+// later: with two that are down, those that are left might not be the two that a read takes.
+func (s *site) awaitCopies(t *testing.T, group string) {
+	t.Helper()
+	for begun := time.Now(); ; time.Sleep(100 * time.Millisecond) {
+		copies, err := filepath.Glob(filepath.Join(s.dir, "node*", s.bucket, "mask", annotation, group, "*", "xl.meta"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := clusterNodes * (len(s.files) + 1); len(copies) == want {
+			return
+		} else if time.Since(begun) > time.Minute {
+			t.Fatalf("the nodes have %d objects of %d", len(copies), want)
+		}
+	}
+}
+
+// mustFail makes a call that the servers cannot do as it wants. It must fail by its deadline, with an error of ours that is
+// the deadline's or says that the server cannot.
+func mustFail(t *testing.T, what string, patience time.Duration, call func(context.Context) error) (took time.Duration, err error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	begun := time.Now()
+	err = call(ctx)
+	if took = time.Since(begun).Round(time.Millisecond); took > patience+2*time.Second {
+		t.Errorf("%s: came back %v after its deadline", what, took-patience)
+	}
+	if !isTyped(err, context.DeadlineExceeded) && !isTyped(err, maskstore.ErrUnavailable) {
+		t.Errorf("%s: error is %#v; want the deadline's, or ErrUnavailable", what, err)
+	}
+	return took, err
+}
+
+// firstOf gives the first of the errors of many objects.
+func firstOf(err error) error {
+	if all := maskstore.KeyErrors(err); len(all) > 1 {
+		return fmt.Errorf("%d errors, the first: %w", len(all), all[0])
+	}
+	return err
+}

@@ -1,0 +1,87 @@
+package integration
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/pacs-extension/maskstore"
+)
+
+// TestFaultsServerKilled kills the only server at random points of uploads. Every other time it is started again at once,
+// which the upload is to ride out; the other times the upload is given up, and another client settles it when the server is
+// back.
+func TestFaultsServerKilled(t *testing.T) {
+	t.Parallel()
+	for name, newSave := range saves {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			site := newSite(t, 1, t.TempDir())
+			site.files = noise(atLength(100, 400))
+			points, rodeOut, lost, known := 0, 0, 0, 0
+			usual := time.Duration(0)
+			for points < atLength(5, 50) {
+				s := newSave(site)
+				ctx, giveUp := context.WithCancel(t.Context())
+				defer giveUp()
+				begun, done := time.Now(), make(chan error, 1)
+				go func() { done <- s.upload(ctx) }()
+				after := time.Hour
+				if usual > 0 {
+					after = rand.N(usual)
+				}
+				select {
+				case err := <-done: // the first, or one that was quick
+					if err != nil {
+						t.Fatalf("undisturbed: %v", err)
+					}
+					usual = time.Since(begun)
+					lost += s.lost(t)
+					continue
+				case <-time.After(after):
+				}
+				if err := site.nodes.Kill(0); err != nil {
+					t.Fatal(err)
+				}
+				patient := points%2 == 0
+				if !patient {
+					giveUp()
+					if err := <-done; err != nil && !isTyped(err, context.Canceled) {
+						t.Errorf("given up after %v of %v: error is %#v", after, usual, err)
+					}
+				}
+				if err := site.nodes.Restart(0); err != nil {
+					t.Fatal(err)
+				}
+				settle, what := s.settle, "settled"
+				if patient {
+					settle, what = func(context.Context) error { return <-done }, "ridden out"
+					rodeOut++
+				}
+				if err := settle(t.Context()); err != nil {
+					t.Errorf("killed after %v of %v, %s: %v", after, usual, what, err)
+				}
+				points++
+				lost += s.lost(t)
+				if patient {
+					known = site.orphans // of a request that was made again; what is given up has a record to find them by
+				} else if site.orphans > known {
+					t.Errorf("killed after %v of %v, settled: an upload is left", after, usual)
+				}
+			}
+			say(t, "minio -9, %s: %d points, %d ridden out, %d given up and settled, %d lost, %d uploads left whose ID was lost with the answer",
+				name, points, rodeOut, points-rodeOut, lost, site.orphans)
+			if lost > 0 {
+				t.Errorf("%d lost", lost)
+			}
+		})
+	}
+}
+
+// isTyped reports whether err is an error of ours of that kind.
+func isTyped(err, kind error) bool {
+	_, ok := errors.AsType[*maskstore.Error](err)
+	return ok && errors.Is(err, kind)
+}
