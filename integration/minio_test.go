@@ -73,6 +73,14 @@ func TestMinIOWrapped(t *testing.T) {
 	conformance(t, plain, func(t *testing.T) maskstore.ObjectStorage { return unwrapper{newMinIO(t, plain, nil)} })
 }
 
+// TestMinIOObserved runs what hands out the capabilities itself, each wrapped too.
+func TestMinIOObserved(t *testing.T) {
+	t.Parallel()
+	maskstoretest.Test(t, func(t *testing.T) maskstore.ObjectStorage {
+		return new(maskstoretest.Faulty).Storage(newMinIO(t, plain, nil))
+	}, &maskstoretest.Options{Client: plain.Client})
+}
+
 // TestS3 runs the S3 storage, which MinIO differs from in its defaults alone, against a server that is compatible with it.
 func TestS3(t *testing.T) {
 	t.Parallel()

@@ -23,13 +23,16 @@ import (
 // TestGroups holds a storage to what maskstore.Group builds on it: the rules of an upload, of reading, deleting and
 // sweeping, with other clients' calls put between any two of its requests. It makes one storage and works under
 // annotations with random IDs, which it deletes. Without signing (Options.NoSigning) no group can be begun, so it
-// fails then.
+// fails at once.
 func TestGroups(t *testing.T, newStorage func(t *testing.T) maskstore.ObjectStorage, opts *Options) {
 	client := http.DefaultClient
 	if opts != nil && opts.Client != nil {
 		client = opts.Client
 	}
-	storage := newStorage(t)
+	if opts != nil && opts.NoSigning {
+		t.Fatal("a storage that signs nothing cannot begin a group")
+	}
+	storage, leaves := newStorage(t), 0
 	for _, area := range []struct {
 		name  string
 		tests map[string]func(*groupEnv)
@@ -45,6 +48,7 @@ func TestGroups(t *testing.T, newStorage func(t *testing.T) maskstore.ObjectStor
 		t.Run(area.name, func(t *testing.T) {
 			for name, test := range area.tests {
 				t.Run(name, func(t *testing.T) {
+					leaves++
 					e := &groupEnv{T: t, storage: storage, client: client, annotation: "test-" + strings.ToLower(rand.Text())}
 					t.Cleanup(e.deleteAll)
 					test(e)
@@ -52,6 +56,7 @@ func TestGroups(t *testing.T, newStorage func(t *testing.T) maskstore.ObjectStor
 			}
 		})
 	}
+	t.Logf("%s: %d leaves over %T", t.Name(), leaves, storage)
 }
 
 // groupEnv is what one test of groups works with.

@@ -38,11 +38,12 @@ func Test(t *testing.T, newStorage func(t *testing.T) maskstore.ObjectStorage, o
 	if o.Client == nil {
 		o.Client = http.DefaultClient
 	}
-	storage := newStorage(t)
+	storage, leaves := newStorage(t), 0
 	for _, area := range o.areas() {
 		t.Run(area.name, func(t *testing.T) {
 			for name, test := range area.tests {
 				t.Run(name, func(t *testing.T) {
+					leaves++
 					e := &env{T: t, Options: o, storage: storage, prefix: "mask/test-" + strings.ToLower(rand.Text()) + "/"}
 					t.Cleanup(e.cleanUp)
 					test(e)
@@ -50,6 +51,7 @@ func Test(t *testing.T, newStorage func(t *testing.T) maskstore.ObjectStorage, o
 			}
 		})
 	}
+	t.Logf("%s: %d leaves over %T", t.Name(), leaves, storage)
 }
 
 type area struct {
