@@ -124,7 +124,7 @@ func checkDirectKey(key string, seen map[string]bool) error {
 
 func checkURL(u SignedURL, method string) error {
 	if u.Method != method || u.URL == "" {
-		return inputError("SignedURL", "is for a "+cmp.Or(u.Method, "nothing"), "one that is signed for a "+method)
+		return inputError("SignedURL", "is "+cmp.Or(u.Method, "empty")+", not "+method, "one that is signed for a "+method)
 	}
 	return nil
 }

@@ -14,7 +14,7 @@
 //
 // # Keys
 //
-// The library touches nothing but these keys of one bucket:
+// The library writes these keys of one bucket, and what else below mask/ a program gives to a storage's own methods:
 //
 //	mask/<annotation>/<group>/NNNN_label.png    a mask: [MaskKey]; NNNN is the slice number
 //	mask/<annotation>/<group>/metadata.json     the group's [Manifest]

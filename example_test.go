@@ -8,6 +8,7 @@ import (
 	"image"
 	"image/png"
 	"log"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -53,6 +54,7 @@ func ExampleNewHandler() {
 
 	mux := http.NewServeMux()
 	mux.Handle("/api/annotations/", maskstore.NewHandler(storage, &maskstore.HandlerOptions{
+		Logger: slog.Default(), // says why, where an answer does not
 		Authorize: func(r *http.Request, annotation string, action maskstore.Action) (user string, err error) {
 			switch token := r.Header.Get("Authorization"); {
 			case token == "":
@@ -235,9 +237,11 @@ func Example_folder() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	done, err := group.Upload(ctx, files, nil)
+	done, err := group.Upload(ctx, files, &maskstore.GroupUploadOptions{
+		BeginOptions: maskstore.BeginOptions{Creator: "mover", SupersedeOwn: true},
+	})
 	if err != nil {
-		log.Fatal(err) // run again, it puts what is not there yet
+		log.Fatal(err) // run again, it takes over its own upload, and puts what is not there yet
 	}
 	fmt.Println(done.Manifest.Revision, len(done.Manifest.Masks))
 

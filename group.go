@@ -10,6 +10,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -118,7 +119,11 @@ type UploadOpenError struct {
 }
 
 func (e *UploadOpenError) Error() string {
-	return fmt.Sprintf("by %q until %s", e.Creator, e.Until.Format(time.RFC3339))
+	creator := "a creator without a name"
+	if e.Creator != "" {
+		creator = strconv.Quote(e.Creator)
+	}
+	return fmt.Sprintf("by %s until %s, unless Supersede takes over", creator, e.Until.Format(time.RFC3339))
 }
 
 // urlsUntilSlack is how long the write between the first look at the clock and the last signature may take.
@@ -127,8 +132,9 @@ const urlsUntilSlack = time.Minute
 // casAttempts bounds how often a write is tried again because another came first. Each such time someone got on.
 const casAttempts = 20
 
-// Begin opens an upload of exactly these masks, and signs a URL for each that does not lie there already. It costs a
-// PUT for a group whose ID NewGroup made; otherwise a GET more, and a LIST more where an upload was open.
+// Begin opens an upload of exactly these masks, and signs a URL for each that is not committed already, by its size and
+// SHA-256; what an earlier upload has put and not committed, Renew finds out. It costs a PUT for a group whose ID NewGroup
+// made; otherwise a GET more, and a LIST more where an upload was open.
 //
 // Errors: ErrInvalidArgument for masks that cannot be, ErrUploadOpen, ErrDeleted until the URLs of a deleted
 // group have expired, ErrPreconditionFailed for NoOverwrite.
@@ -225,6 +231,18 @@ func (g *Group) mayBegin(doc *document, etag string, o *BeginOptions) error {
 		return nil
 	}
 	return &Error{Kind: ErrUploadOpen, Err: &UploadOpenError{Creator: p.Creator, Until: p.URLsUntil}}
+}
+
+// hasLeftovers tells whether at the key of a mask that is to be put lies something that is not the committed revision's.
+func (d *document) hasLeftovers() bool {
+	committed := make(map[string]string, len(d.Masks))
+	for _, m := range d.Masks {
+		committed[m.Key] = m.ETag
+	}
+	return slices.ContainsFunc(d.Pending.Masks, func(m Mask) bool {
+		base, exists := d.Pending.Base[m.Key]
+		return exists && m.ETag == "" && base != committed[m.Key]
+	})
 }
 
 // plan sets the masks of the pending upload, those that need no upload with their ETag, and what lies at the

@@ -67,7 +67,10 @@ const UploadLease = time.Hour
 const uploadRounds = 5
 
 // Upload is Begin, a PUT per mask, and Complete, for a program that has the masks and the storage's credentials itself.
-// Nothing is written unless all are PNGs. Masks that lie there already are not put again.
+// Nothing is written unless all are PNGs. Masks that lie there already, by their SHA-256, are not put again.
+//
+// One that fails stays open, and keeps others out until its lease has ended: to run it again before that, give a Creator and
+// SupersedeOwn, or Supersede.
 //
 // Errors: those of Begin and Complete, ErrNotPNG, ErrChecksum where a file is not what its Body says.
 func (g *Group) Upload(ctx context.Context, files []MaskFile, opts *GroupUploadOptions) (*Completion, error) {
@@ -94,10 +97,13 @@ func (g *Group) upload(ctx context.Context, files []MaskFile, o *GroupUploadOpti
 		return nil, inputError("TTL", fmt.Sprintf("is %v", o.TTL), fmt.Sprintf("up to %v, or 0 for %v", MaxURLTTL, UploadLease))
 	}
 	doc, err := g.begin(ctx, named, &o.BeginOptions, lease)
+	etags := make(map[string]string, len(files))
+	if err == nil && doc.hasLeftovers() { // perhaps of an Upload of the same masks that failed
+		doc, err = g.renew(ctx, doc.Pending.UploadID, etags, lease)
+	}
 	if err != nil {
 		return nil, err
 	}
-	etags := make(map[string]string, len(files))
 	for range uploadRounds {
 		err = g.putMasks(ctx, doc.Pending, bodies, etags, o.OnProgress)
 		if !isBaseGone(err) {

@@ -1,61 +1,67 @@
-package maskstore
+package maskstore_test
 
 import (
-	"context"
-	"io"
-	"strings"
+	"bytes"
+	"errors"
+	"image"
+	"image/png"
+	"path"
 	"testing"
-	"testing/synctest"
-	"time"
+
+	"github.com/pacs-extension/maskstore"
+	"github.com/pacs-extension/maskstore/maskstoretest"
 )
 
-// lingering is a storage that takes a second for each mask, and does not hear that a caller has gone: what was begun
-// still lands, as it does with a server.
-type lingering struct{ *Memory }
-
-func (l lingering) Put(ctx context.Context, key string, body io.Reader, opts *PutOptions) (ObjectInfo, error) {
-	if _, err := ParseMaskKey(key); err != nil {
-		return l.Memory.Put(ctx, key, body, opts)
-	}
-	type answer struct {
-		info ObjectInfo
-		err  error
-	}
-	answers := make(chan answer, 1)
-	go func() {
-		time.Sleep(time.Second)
-		info, err := l.Memory.Put(context.WithoutCancel(ctx), key, body, opts)
-		answers <- answer{info, err}
-	}()
-	select {
-	case a := <-answers:
-		return a.info, a.err
-	case <-ctx.Done():
-		return ObjectInfo{}, opError("Put", key, nil, ctx.Err())
-	}
-}
-
-// TestGroupUploadPastALatePut holds that a mask which something else has put meanwhile does not cut off the PUTs of the
-// others: each of those would land later, in the way of the next round.
-func TestGroupUploadPastALatePut(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var files []MaskFile
-		for i := range 100 {
-			files = append(files, MaskFile{Slice: i, Label: "liver", Body: BytesBody(testPNG(t, uint8(i)))})
-		}
-		storage := lingering{new(Memory)}
-		g, err := NewGroup(storage, "a", "g", nil)
-		if err != nil {
+// An Upload that failed is run again: what it had put is not put again, whether a mask was missing or the commit.
+func TestUploadRunAgain(t *testing.T) {
+	var files []maskstore.MaskFile
+	for i := range 5 {
+		var data bytes.Buffer
+		if err := png.Encode(&data, image.NewGray(image.Rect(0, 0, 8, 8+i))); err != nil {
 			t.Fatal(err)
 		}
-		time.AfterFunc(time.Second/2, func() {
-			if _, err := storage.Memory.Put(t.Context(), g.prefix+maskName(0, "liver"), strings.NewReader("other"), nil); err != nil {
-				t.Error(err)
+		files = append(files, maskstore.MaskFile{Slice: i, Label: "liver", Body: maskstore.BytesBody(data.Bytes())})
+	}
+	broken := errors.New("broken")
+	for name, tt := range map[string]struct {
+		fails int // which Put of the first run: the manifest's comes first
+		puts  int // of masks, by the second run
+	}{
+		"the fourth mask": {1 + 4, 2},
+		"the commit":      {1 + 5 + 1, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			memory, puts, again := new(maskstore.Memory), 0, 0
+			first := &maskstoretest.Faulty{Plan: func(call maskstoretest.Call) (f maskstoretest.Fault) {
+				if call.Op == "Put" {
+					if puts++; puts == tt.fails {
+						f.Err = broken
+					}
+				}
+				return f
+			}}
+			second := &maskstoretest.Faulty{Plan: func(call maskstoretest.Call) (f maskstoretest.Fault) {
+				if call.Op == "Put" && path.Ext(call.Key) == ".png" {
+					again++
+				}
+				return f
+			}}
+			upload := func(s maskstore.ObjectStorage) (*maskstore.Completion, error) {
+				g, err := maskstore.NewGroup(s, "ct-42", "seg-1", &maskstore.GroupOptions{Concurrency: 1})
+				if err != nil {
+					t.Fatal(err)
+				}
+				return g.Upload(t.Context(), files, &maskstore.GroupUploadOptions{
+					BeginOptions: maskstore.BeginOptions{Creator: "mover", SupersedeOwn: true},
+				})
+			}
+			if _, err := upload(first.Storage(memory)); !errors.Is(err, broken) {
+				t.Fatalf("error is %v", err)
+			}
+			done, err := upload(second.Storage(memory))
+			if err != nil || len(done.Manifest.Masks) != len(files) || again != tt.puts {
+				t.Errorf("the second run put %d masks, want %d: %v", again, tt.puts, err)
 			}
 		})
-		if _, err := g.Upload(t.Context(), files, nil); err != nil {
-			t.Error(err)
-		}
-		time.Sleep(time.Minute) // what lingers ends
-	})
+	}
 }

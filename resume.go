@@ -38,6 +38,8 @@ type Source interface {
 // complete: its content is not the one that opts say, or a condition does not hold. AbortUpload and SweepUploads end what
 // is not gone on with.
 //
+// Conditions are judged when all is sent: to skip what is there, Stat first.
+//
 // Of two calls for a key at a time, with one Journal, one may fail with ErrNotFound, or ErrInvalidArgument, since the other
 // has ended the upload, or replaced a part.
 func Upload(ctx context.Context, s ObjectStorage, key string, src Source, opts *UploadOptions) (ObjectInfo, error) {

@@ -25,8 +25,8 @@ func openLibrary(b *testing.B, s *server) maskstore.ObjectStorage {
 }
 
 // uploadAll puts the masks, each with its checksum bound.
-func uploadAll(storage maskstore.ObjectStorage, masks []object) error {
-	_, err := maskstore.UploadAll(context.Background(), storage, uploadItems(masks), nil)
+func uploadAll(storage maskstore.ObjectStorage, masks []object, opts *maskstore.ParallelOptions) error {
+	_, err := maskstore.UploadAll(context.Background(), storage, uploadItems(masks), opts)
 	return err
 }
 

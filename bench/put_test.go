@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"net/http"
 	"path"
 	"slices"
@@ -45,6 +46,21 @@ func BenchmarkPutDelayed(b *testing.B) {
 func BenchmarkPutMinIO(b *testing.B) {
 	s, masks := need(b, minioInstance), generatedMasks(putMasks)
 	compare(b, 3, append(putPeers(s, rowPutMinIO, masks, inPlace), libraryPut(b, s, rowPutMinIO, masks)))
+}
+
+// BenchmarkConcurrency puts masks to a real server, and to one that takes its time, by other numbers at a time than the default.
+func BenchmarkConcurrency(b *testing.B) {
+	for name, s := range map[string]*server{"MinIO": need(b, minioInstance), "Delayed": need(b, delayedInstance)} {
+		storage, masks := openLibrary(b, s), generatedMasks(putMasks)
+		var all []contestant
+		for _, n := range []int{4, 8, 16, 32, 64} {
+			opts := &maskstore.ParallelOptions{Concurrency: n}
+			all = append(all, measured("Concurrency"+name, fmt.Sprintf("%s-%02d", library, n), putMasks, func() error {
+				return uploadAll(storage, masks, opts)
+			}))
+		}
+		compare(b, 2, all)
+	}
 }
 
 // BenchmarkBatch puts all masks of a new group to MinIO, real ones where they are at hand, by whatever is fastest.
@@ -106,7 +122,7 @@ func putPeers(s *server, row string, masks []object, where func([]object) []obje
 
 func libraryPut(b *testing.B, s *server, row string, masks []object) contestant {
 	storage := openLibrary(b, s)
-	return measured(row, library, len(masks), func() error { return uploadAll(storage, masks) })
+	return measured(row, library, len(masks), func() error { return uploadAll(storage, masks, nil) })
 }
 
 func putSnowball(client *minio.Client, masks []object) error {

@@ -2,6 +2,8 @@
 //
 //	func TestStorage(t *testing.T)       { maskstoretest.Test(t, newStorage, nil) }
 //	func TestStorageGroups(t *testing.T) { maskstoretest.TestGroups(t, newStorage, nil) }
+//
+// The URLs that it signs must be served, a Memory's by an httptest.Server that is its BaseURL, or Options.NoSigning be set.
 package maskstoretest
 
 import (
