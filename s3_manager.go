@@ -133,7 +133,9 @@ func (s *S3) createUpload(ctx context.Context, in *s3.CreateMultipartUploadInput
 		var err error
 		switch out, err = s.sdk.CreateMultipartUpload(longer, in, attemptOnce); {
 		case err != nil:
-			return s.sdkFailure(ctx, err)
+			f := s.sdkFailure(ctx, err)
+			f.again = f.again || f.maybeDone && errors.Is(f.err, ErrBadResponse) // an answer that broke off
+			return f
 		case aws.ToString(out.UploadId) == "":
 			return &failure{err: errNoUploadID}
 		}

@@ -145,6 +145,7 @@ func TestFaultsDiskFull(t *testing.T) {
 	}
 
 	d.empty(t)
+	s.awaitSpace(t)
 	for name, save := range saves {
 		if err := save.settle(t.Context()); err != nil {
 			t.Errorf("%s, space freed: %v", name, err)
@@ -154,5 +155,20 @@ func TestFaultsDiskFull(t *testing.T) {
 	say(t, "disk full (%s): %d masks from before and %d taken meanwhile are there, all completed when space was free, %d lost", d.what, len(s.files), len(claimed), lost)
 	if lost > 0 {
 		t.Errorf("%d lost", lost)
+	}
+}
+
+// awaitSpace waits until the server has noticed that there is space: it looks once a second.
+func (s *site) awaitSpace(t *testing.T) {
+	t.Helper()
+	storage := s.open()
+	for begun := time.Now(); ; time.Sleep(100 * time.Millisecond) {
+		_, err := storage.Put(t.Context(), "mask/brain/single/0000_space.png", strings.NewReader("x"), nil)
+		if err == nil {
+			return
+		}
+		if time.Since(begun) > 30*time.Second {
+			t.Fatal(err)
+		}
 	}
 }
