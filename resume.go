@@ -99,6 +99,7 @@ type partsUpload struct {
 	key     string
 	src     Source
 	record  UploadRecord // of the upload that is open
+	isWrong bool         // the source is not the one that SHA256 says
 }
 
 func (u *partsUpload) run(ctx context.Context) (ObjectInfo, error) {
@@ -249,6 +250,7 @@ func (u *partsUpload) checkSum(sum SHA256) error {
 	if u.SHA256.IsZero() || sum == u.SHA256 {
 		return nil
 	}
+	u.isWrong = true
 	return &Error{Kind: ErrChecksum, Err: fmt.Errorf("the content has SHA-256 %v, not %v", sum, u.SHA256)}
 }
 
@@ -279,9 +281,10 @@ func (u *partsUpload) find(ctx context.Context) (ObjectInfo, error) {
 	return info, err
 }
 
-// fail ends what no further call could complete. Without a journal, that is all that fails.
+// fail ends what no further call could complete. Without a journal, that is all that fails. A part that arrived as another,
+// since a bit flipped on its way or the source changed, can be sent again.
 func (u *partsUpload) fail(ctx context.Context, err error) error {
-	final := errors.Is(err, ErrChecksum) || errors.Is(err, ErrPreconditionFailed) || errors.Is(err, ErrNotFound)
+	final := u.isWrong || errors.Is(err, ErrPreconditionFailed) || errors.Is(err, ErrNotFound)
 	if u.record.UploadID == "" || u.Journal != nil && !final {
 		return err
 	}

@@ -226,6 +226,28 @@ func TestUploadResumesWhatIsThere(t *testing.T) {
 	}
 }
 
+// TestUploadOutlivesRefusedPart: a part that arrives damaged fails the call, and not what is stored by then.
+func TestUploadOutlivesRefusedPart(t *testing.T) {
+	data := manyParts()
+	w, j := &partWatcher{Memory: new(Memory)}, DirJournal(t.TempDir())
+	w.part = func(n int) error {
+		if n == 3 {
+			return &Error{Kind: ErrChecksum}
+		}
+		return nil
+	}
+	_, err := Upload(t.Context(), w, testKey, bytes.NewReader(data), &UploadOptions{Journal: j})
+	if !errors.Is(err, ErrChecksum) || len(w.uploads) != 1 {
+		t.Fatalf("error is %v; %d uploads are open", err, len(w.uploads))
+	}
+	w.part = nil
+	info, err := Upload(t.Context(), w, testKey, bytes.NewReader(data), &UploadOptions{Journal: j})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantUploaded(t, w.Memory, j, info, data)
+}
+
 // unforgetting is a journal whose process is killed before it removes a record.
 type unforgetting struct{ Journal }
 
