@@ -248,6 +248,17 @@ func TestUploadOutlivesRefusedPart(t *testing.T) {
 	wantUploaded(t, w.Memory, j, info, data)
 }
 
+// TestUploadOfWhatShrinks: a source that has become shorter since it told its size.
+func TestUploadOfWhatShrinks(t *testing.T) {
+	data := manyParts()
+	shorter := io.NewSectionReader(bytes.NewReader(data[:defaultPartSize+4]), 0, int64(len(data)))
+	m := new(Memory)
+	_, err := Upload(t.Context(), m, testKey, shorter, nil)
+	if e, ok := err.(*Error); !ok || e.Kind != ErrChecksum || len(m.uploads) > 0 || m.find(testKey) != nil {
+		t.Errorf("error is %v; %d uploads are open", err, len(m.uploads))
+	}
+}
+
 // unforgetting is a journal whose process is killed before it removes a record.
 type unforgetting struct{ Journal }
 
