@@ -464,6 +464,21 @@ func TestUploadSmall(t *testing.T) {
 	}
 }
 
+// TestAbortUploadThatHardlyBegan: of a record without an upload's ID it aborts the upload that began then, and no other.
+func TestAbortUploadThatHardlyBegan(t *testing.T) {
+	for begun, want := range map[time.Duration]int{-30 * 24 * time.Hour: 1, -time.Minute: 0, time.Minute: 0, time.Hour: 1} {
+		m, j := new(Memory), DirJournal(t.TempDir())
+		r := UploadRecord{Version: 1, Key: testKey, PartSize: MinPartSize, Size: 1, ContentType: "image/png", BegunAt: time.Now().Add(begun)}
+		_, err := m.CreateMultipartUpload(t.Context(), testKey, nil)
+		if err = errors.Join(err, j.Store(t.Context(), r)); err != nil {
+			t.Fatal(err)
+		}
+		if err := AbortUpload(t.Context(), m, j, testKey); err != nil || len(m.uploads) != want {
+			t.Errorf("recorded %v ago: %v; %d uploads are open", -begun, err, len(m.uploads))
+		}
+	}
+}
+
 func TestSweepUploads(t *testing.T) {
 	m, j := new(Memory), DirJournal(t.TempDir())
 	interrupt(t, m, j, "mask/a", manyParts())
