@@ -169,7 +169,7 @@ func abortRecorded(ctx context.Context, m MultipartStorage, r *UploadRecord) err
 	var open []MultipartUpload
 	for up, err := range m.ListMultipartUploads(ctx, r.Key) {
 		if err != nil {
-			return err
+			return deniedWithout("s3:ListBucketMultipartUploads", err)
 		}
 		if age := up.Initiated.Sub(r.BegunAt); up.Key == r.Key && -requestTTL <= age && age <= longestBegin {
 			open = append(open, up)

@@ -157,15 +157,20 @@ func (u *partsUpload) resume(ctx context.Context) (stored map[int]Part, done Obj
 func storedParts(ctx context.Context, m MultipartStorage, key, uploadID string) (map[int]Part, error) {
 	stored := map[int]Part{}
 	for part, err := range m.ListParts(ctx, key, uploadID) {
-		if errors.Is(err, ErrAccessDenied) {
-			err = &Error{Kind: ErrAccessDenied, Err: fmt.Errorf("%w (it takes s3:ListMultipartUploadParts)", err)}
-		}
 		if err != nil {
-			return nil, err
+			return nil, deniedWithout("s3:ListMultipartUploadParts", err)
 		}
 		stored[part.PartNumber] = part
 	}
 	return stored, nil
+}
+
+// deniedWithout says in a denial which right the call takes.
+func deniedWithout(right string, err error) error {
+	if !errors.Is(err, ErrAccessDenied) {
+		return err
+	}
+	return &Error{Kind: ErrAccessDenied, Err: fmt.Errorf("%w (it takes %s)", err, right)}
 }
 
 // load gives the key's record; none is the zero record.

@@ -479,6 +479,26 @@ func TestAbortUploadThatHardlyBegan(t *testing.T) {
 	}
 }
 
+// unlisted does not let one see which uploads are open.
+type unlisted struct{ *Memory }
+
+func (unlisted) ListMultipartUploads(context.Context, string) iter.Seq2[MultipartUpload, error] {
+	return func(yield func(MultipartUpload, error) bool) { yield(MultipartUpload{}, &Error{Kind: ErrAccessDenied}) }
+}
+
+// TestUploadSaysWhatListingTakes: what hardly began cannot be found without a right that nothing else here takes.
+func TestUploadSaysWhatListingTakes(t *testing.T) {
+	m, j := unlisted{new(Memory)}, DirJournal(t.TempDir())
+	r := UploadRecord{Version: 1, Key: testKey, PartSize: MinPartSize, Size: 1, ContentType: "image/png", BegunAt: time.Now()}
+	if err := j.Store(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	_, err := Upload(t.Context(), m, testKey, bytes.NewReader(manyParts()), &UploadOptions{Journal: j})
+	if !errors.Is(err, ErrAccessDenied) || !strings.Contains(err.Error(), "s3:ListBucketMultipartUploads") {
+		t.Error(err)
+	}
+}
+
 func TestSweepUploads(t *testing.T) {
 	m, j := new(Memory), DirJournal(t.TempDir())
 	interrupt(t, m, j, "mask/a", manyParts())
