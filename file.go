@@ -6,7 +6,6 @@ import (
 	"crypto/md5"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -26,9 +25,12 @@ func sendParts(ctx context.Context, s MultipartStorage, up *UploadRecord, src So
 		body := sectionBody(src, offset, min(up.PartSize, up.Size-offset))
 		part := sha256.New()
 		section := io.NewSectionReader(src, offset, body.Size)
-		if n, err := io.CopyBuffer(io.MultiWriter(whole, part), section, buffer); err != nil || n < body.Size {
-			err = cmp.Or(err, io.ErrUnexpectedEOF)
-			return nil, errors.Join(err, g.Wait())
+		n, err := io.CopyBuffer(io.MultiWriter(whole, part), section, buffer)
+		if err == nil && n < body.Size {
+			err = &Error{Kind: ErrChecksum, Err: fmt.Errorf("the content has %d bytes, not %d", offset+n, up.Size)}
+		}
+		if err != nil {
+			return nil, cmp.Or(err, g.Wait())
 		}
 		if partCtx.Err() != nil {
 			break

@@ -157,8 +157,11 @@ func checkJournal(j Journal) error {
 	return nil
 }
 
+// longestBegin is more than CreateMultipartUpload takes with all its attempts.
+const longestBegin = time.Hour
+
 // abortRecorded aborts the upload of a record. One that was about to begin may have done so: it is then among the open
-// ones of its key, and no older than the record by more than clocks may differ.
+// ones of its key, and no older than the record by more than clocks may differ. One that began long after is another's.
 func abortRecorded(ctx context.Context, m MultipartStorage, r *UploadRecord) error {
 	if r.UploadID != "" {
 		return abortOpen(ctx, m, r.Key, r.UploadID)
@@ -166,9 +169,9 @@ func abortRecorded(ctx context.Context, m MultipartStorage, r *UploadRecord) err
 	var open []MultipartUpload
 	for up, err := range m.ListMultipartUploads(ctx, r.Key) {
 		if err != nil {
-			return err
+			return deniedWithout("s3:ListBucketMultipartUploads", err)
 		}
-		if up.Key == r.Key && !up.Initiated.Before(r.BegunAt.Add(-requestTTL)) {
+		if age := up.Initiated.Sub(r.BegunAt); up.Key == r.Key && -requestTTL <= age && age <= longestBegin {
 			open = append(open, up)
 		}
 	}

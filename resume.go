@@ -99,6 +99,7 @@ type partsUpload struct {
 	key     string
 	src     Source
 	record  UploadRecord // of the upload that is open
+	isWrong bool         // the source is not the one that SHA256 says
 }
 
 func (u *partsUpload) run(ctx context.Context) (ObjectInfo, error) {
@@ -156,15 +157,20 @@ func (u *partsUpload) resume(ctx context.Context) (stored map[int]Part, done Obj
 func storedParts(ctx context.Context, m MultipartStorage, key, uploadID string) (map[int]Part, error) {
 	stored := map[int]Part{}
 	for part, err := range m.ListParts(ctx, key, uploadID) {
-		if errors.Is(err, ErrAccessDenied) {
-			err = &Error{Kind: ErrAccessDenied, Err: fmt.Errorf("%w (it takes s3:ListMultipartUploadParts)", err)}
-		}
 		if err != nil {
-			return nil, err
+			return nil, deniedWithout("s3:ListMultipartUploadParts", err)
 		}
 		stored[part.PartNumber] = part
 	}
 	return stored, nil
+}
+
+// deniedWithout says in a denial which right the call takes.
+func deniedWithout(right string, err error) error {
+	if !errors.Is(err, ErrAccessDenied) {
+		return err
+	}
+	return &Error{Kind: ErrAccessDenied, Err: fmt.Errorf("%w (it takes %s)", err, right)}
 }
 
 // load gives the key's record; none is the zero record.
@@ -249,6 +255,7 @@ func (u *partsUpload) checkSum(sum SHA256) error {
 	if u.SHA256.IsZero() || sum == u.SHA256 {
 		return nil
 	}
+	u.isWrong = true
 	return &Error{Kind: ErrChecksum, Err: fmt.Errorf("the content has SHA-256 %v, not %v", sum, u.SHA256)}
 }
 
@@ -279,9 +286,10 @@ func (u *partsUpload) find(ctx context.Context) (ObjectInfo, error) {
 	return info, err
 }
 
-// fail ends what no further call could complete. Without a journal, that is all that fails.
+// fail ends what no further call could complete. Without a journal, that is all that fails. A part that arrived as another,
+// since a bit flipped on its way or the source changed, can be sent again.
 func (u *partsUpload) fail(ctx context.Context, err error) error {
-	final := errors.Is(err, ErrChecksum) || errors.Is(err, ErrPreconditionFailed) || errors.Is(err, ErrNotFound)
+	final := u.isWrong || errors.Is(err, ErrPreconditionFailed) || errors.Is(err, ErrNotFound)
 	if u.record.UploadID == "" || u.Journal != nil && !final {
 		return err
 	}

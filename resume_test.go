@@ -226,6 +226,39 @@ func TestUploadResumesWhatIsThere(t *testing.T) {
 	}
 }
 
+// TestUploadOutlivesRefusedPart: a part that arrives damaged fails the call, and not what is stored by then.
+func TestUploadOutlivesRefusedPart(t *testing.T) {
+	data := manyParts()
+	w, j := &partWatcher{Memory: new(Memory)}, DirJournal(t.TempDir())
+	w.part = func(n int) error {
+		if n == 3 {
+			return &Error{Kind: ErrChecksum}
+		}
+		return nil
+	}
+	_, err := Upload(t.Context(), w, testKey, bytes.NewReader(data), &UploadOptions{Journal: j})
+	if !errors.Is(err, ErrChecksum) || len(w.uploads) != 1 {
+		t.Fatalf("error is %v; %d uploads are open", err, len(w.uploads))
+	}
+	w.part = nil
+	info, err := Upload(t.Context(), w, testKey, bytes.NewReader(data), &UploadOptions{Journal: j})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantUploaded(t, w.Memory, j, info, data)
+}
+
+// TestUploadOfWhatShrinks: a source that has become shorter since it told its size.
+func TestUploadOfWhatShrinks(t *testing.T) {
+	data := manyParts()
+	shorter := io.NewSectionReader(bytes.NewReader(data[:defaultPartSize+4]), 0, int64(len(data)))
+	m := new(Memory)
+	_, err := Upload(t.Context(), m, testKey, shorter, nil)
+	if e, ok := err.(*Error); !ok || e.Kind != ErrChecksum || len(m.uploads) > 0 || m.find(testKey) != nil {
+		t.Errorf("error is %v; %d uploads are open", err, len(m.uploads))
+	}
+}
+
 // unforgetting is a journal whose process is killed before it removes a record.
 type unforgetting struct{ Journal }
 
@@ -428,6 +461,41 @@ func TestUploadSmall(t *testing.T) {
 	}
 	if _, err := os.Stat(string(j.(dirJournal))); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the journal has a folder: %v", err)
+	}
+}
+
+// TestAbortUploadThatHardlyBegan: of a record without an upload's ID it aborts the upload that began then, and no other.
+func TestAbortUploadThatHardlyBegan(t *testing.T) {
+	for begun, want := range map[time.Duration]int{-30 * 24 * time.Hour: 1, -time.Minute: 0, time.Minute: 0, time.Hour: 1} {
+		m, j := new(Memory), DirJournal(t.TempDir())
+		r := UploadRecord{Version: 1, Key: testKey, PartSize: MinPartSize, Size: 1, ContentType: "image/png", BegunAt: time.Now().Add(begun)}
+		_, err := m.CreateMultipartUpload(t.Context(), testKey, nil)
+		if err = errors.Join(err, j.Store(t.Context(), r)); err != nil {
+			t.Fatal(err)
+		}
+		if err := AbortUpload(t.Context(), m, j, testKey); err != nil || len(m.uploads) != want {
+			t.Errorf("recorded %v ago: %v; %d uploads are open", -begun, err, len(m.uploads))
+		}
+	}
+}
+
+// unlisted does not let one see which uploads are open.
+type unlisted struct{ *Memory }
+
+func (unlisted) ListMultipartUploads(context.Context, string) iter.Seq2[MultipartUpload, error] {
+	return func(yield func(MultipartUpload, error) bool) { yield(MultipartUpload{}, &Error{Kind: ErrAccessDenied}) }
+}
+
+// TestUploadSaysWhatListingTakes: what hardly began cannot be found without a right that nothing else here takes.
+func TestUploadSaysWhatListingTakes(t *testing.T) {
+	m, j := unlisted{new(Memory)}, DirJournal(t.TempDir())
+	r := UploadRecord{Version: 1, Key: testKey, PartSize: MinPartSize, Size: 1, ContentType: "image/png", BegunAt: time.Now()}
+	if err := j.Store(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	_, err := Upload(t.Context(), m, testKey, bytes.NewReader(manyParts()), &UploadOptions{Journal: j})
+	if !errors.Is(err, ErrAccessDenied) || !strings.Contains(err.Error(), "s3:ListBucketMultipartUploads") {
+		t.Error(err)
 	}
 }
 

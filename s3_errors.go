@@ -65,6 +65,17 @@ func (s *S3) sdkError(ctx context.Context, err error) error {
 	return s.explain(kind, status, code, header, err)
 }
 
+// uploadError is the sdkError of a call for one upload in parts. Only a code tells that the upload is gone: a proxy that does
+// not know where the server is answers 404 as well, and the parts stay.
+func (s *S3) uploadError(ctx context.Context, err error) error {
+	mapped := s.sdkError(ctx, err)
+	api, ok := errors.AsType[smithy.APIError](err)
+	if e, _ := mapped.(*Error); e != nil && e.Kind == ErrNotFound && !(ok && api.ErrorCode() == "NoSuchUpload") {
+		return &Error{Kind: ErrBadResponse, Err: e.Err}
+	}
+	return mapped
+}
+
 // isFinal tells errors that the SDK takes for a broken connection and that no other attempt mends: those of TLS, and the
 // 400 without a code of a server that wants TLS.
 func isFinal(err error) bool {

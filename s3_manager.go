@@ -170,7 +170,7 @@ func (c *uploadCalls) AbortMultipartUpload(ctx context.Context, in *s3.AbortMult
 	defer cancel()
 	out, err := c.Client.AbortMultipartUpload(ctx, in, opts...)
 	if err != nil {
-		c.abortErr = c.s.sdkError(ctx, err)
+		c.abortErr = c.s.uploadError(ctx, err)
 	}
 	return out, err
 }

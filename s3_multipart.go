@@ -143,7 +143,7 @@ func (s *S3) ListParts(ctx context.Context, key, uploadID string) iter.Seq2[Part
 		for more := true; more; {
 			page, err := s.sdk.ListParts(ctx, in)
 			if err != nil {
-				yield(Part{}, opError(op, key, nil, s.sdkError(ctx, err)))
+				yield(Part{}, opError(op, key, nil, s.uploadError(ctx, err)))
 				return
 			}
 			more = aws.ToBool(page.IsTruncated)
@@ -213,7 +213,7 @@ func (s *S3) AbortMultipartUpload(ctx context.Context, key, uploadID string) err
 	err := cmp.Or(ValidKey(key), checkUploadID(uploadID), ctx.Err())
 	if err == nil {
 		_, err = s.sdk.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{Bucket: &s.bucket, Key: &key, UploadId: &uploadID})
-		err = s.sdkError(ctx, err)
+		err = s.uploadError(ctx, err)
 	}
 	return opError("AbortMultipartUpload", key, nil, err)
 }

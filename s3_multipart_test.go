@@ -220,3 +220,32 @@ func TestS3WrittenButNotDescribed(t *testing.T) {
 		})
 	}
 }
+
+// TestS3UploadBehindProxy: a 404 without S3's code is a proxy's that has lost the server. What is recorded stays so.
+func TestS3UploadBehindProxy(t *testing.T) {
+	inBubble(t, "", func(t *testing.T) {
+		b, lost := newBucket(nil), false
+		s := testS3(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if lost {
+				http.Error(w, "no such backend", http.StatusNotFound)
+				return
+			}
+			b.ServeHTTP(w, r)
+		}))
+		data, j := manyParts(), DirJournal(t.TempDir())
+		interrupt(t, s, j, testKey, data)
+		before, err := j.Load(t.Context(), testKey)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lost = true
+		_, uploadErr := Upload(t.Context(), s, testKey, bytes.NewReader(data), &UploadOptions{Journal: j})
+		swept, sweepErr := SweepUploads(t.Context(), s, j, 0)
+		if !errors.Is(uploadErr, ErrBadResponse) || !errors.Is(sweepErr, ErrBadResponse) || len(swept) > 0 {
+			t.Errorf("%v; swept %q, %v", uploadErr, swept, sweepErr)
+		}
+		if after, err := j.Load(t.Context(), testKey); err != nil || after != before || len(b.uploads) != 1 {
+			t.Errorf("recorded is %+v, %v; before: %+v; %d uploads are open", after, err, before, len(b.uploads))
+		}
+	})
+}

@@ -15,12 +15,13 @@ import (
 // Faulty makes a storage, or the network before one, fail as Plan says, so that a program can be tested for what it
 // does then. RoundTripper breaks single requests, below what a storage does about them; Storage breaks whole calls.
 type Faulty struct {
-	// Plan tells what goes wrong with a call. It is called as the call begins, by one goroutine at a time. nil: nothing
-	// goes wrong.
+	// Plan tells what goes wrong with a call. It is called as the call begins, by one goroutine at a time, and may ask for
+	// Calls. nil: nothing goes wrong.
 	Plan func(Call) Fault
 
-	mu    sync.Mutex
-	calls []Call
+	planning sync.Mutex // held while Plan runs
+	mu       sync.Mutex
+	calls    []Call
 }
 
 // Call is a request, or a call of a storage's method.
@@ -68,10 +69,12 @@ func (f *Faulty) Calls() []Call {
 
 // next counts a call, and plans it.
 func (f *Faulty) next(c Call) Fault {
+	f.planning.Lock()
+	defer f.planning.Unlock()
 	f.mu.Lock()
-	defer f.mu.Unlock()
 	c.N = len(f.calls) + 1
 	f.calls = append(f.calls, c)
+	f.mu.Unlock()
 	if f.Plan == nil {
 		return Fault{}
 	}

@@ -291,3 +291,20 @@ func ExampleFaulty() {
 	// 1 <nil>
 	// UploadURL Put UploadURL Get List Put Get
 }
+
+// A plan may look at what came before.
+func TestFaultyPlanSeesCalls(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) { // where a deadlock is told
+		faulty, seen := &maskstoretest.Faulty{}, 0
+		faulty.Plan = func(maskstoretest.Call) maskstoretest.Fault {
+			seen = len(faulty.Calls())
+			return maskstoretest.Fault{}
+		}
+		storage := faulty.Storage(&maskstore.Memory{})
+		for want := range 2 {
+			if _, err := storage.Stat(t.Context(), faultyKey); !errors.Is(err, maskstore.ErrNotFound) || seen != want+1 {
+				t.Errorf("%v; the plan saw %d calls", err, seen)
+			}
+		}
+	})
+}
