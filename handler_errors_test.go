@@ -107,6 +107,8 @@ func TestHandlerErrors(t *testing.T) {
 		{name: "member in another case", method: "POST", path: groupsPath, body: `{"Masks":[]}`, status: 400, code: invalid, field: "Masks"},
 		{name: "a member twice", method: "POST", path: groupsPath, body: `{"keep":true,"keep":false,` + masks + `}`, status: 400, code: invalid, field: "keep"},
 		{name: "a member of a mask twice", method: "POST", path: groupsPath, body: `{"masks":[{"slice":1,"label":"x","slice":2,"size":1}]}`, status: 400, code: invalid, field: "masks[0].slice"},
+		{name: "a member of a mask twice, in another case", method: "POST", path: groupsPath, body: `{"masks":[{"slice":1,"label":"x","Slice":2,"size":1}]}`, status: 400, code: invalid, field: "masks[0]"},
+		{name: "metadata in another case", method: "POST", path: groupsPath, body: `{"metadata":{"Width":1},` + masks + `}`, status: 400, code: invalid, field: "metadata"},
 		{name: "a member of a segment twice", method: "POST", path: groupsPath, body: `{"metadata":{"segments":[{"segment_number":1,"segment_label":"x","segment_label":"y"}]},` + masks + `}`, status: 400, code: invalid, field: "metadata.segment_label"},
 		{name: "an etag twice", method: "POST", path: group + "/complete", body: `{"etags":{"k":"a","k":"b"}}`, status: 400, code: invalid, field: `etags["k"]`},
 		{name: "broken UTF-8", method: "POST", path: groupsPath, body: "{\"masks\":[{\"slice\":1,\"label\":\"\xff\",\"size\":1}]}", status: 400, code: invalid, field: "body"},

@@ -314,12 +314,16 @@ func decodeOnce(dec *json.Decoder, v any) error {
 }
 
 func unmarshalOnce(raw []byte, v any) error {
-	if _, err := checkText(raw); err != nil {
+	plain, err := checkText(raw)
+	if err != nil {
 		return err
 	}
 	dec := json.NewDecoder(bytes.NewReader(raw))
 	dec.DisallowUnknownFields()
-	return dec.Decode(v)
+	if err := dec.Decode(v); err != nil || plain {
+		return err
+	}
+	return &InputError{Problem: "has a member whose name is in another case, or escaped", Want: "the names as they are"} // one could stand twice so
 }
 
 // shortened keeps a name that a client chose from filling the answer.
@@ -347,7 +351,7 @@ func inMember(err error, member string) error {
 		}
 		return badInput(field, "is a "+typeError.Value, jsonName(typeError.Type))
 	case errors.As(err, &input):
-		return badInput(member+"."+input.Field, input.Problem, input.Want)
+		return badInput(strings.TrimSuffix(member+"."+input.Field, "."), input.Problem, input.Want)
 	}
 	if quoted, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
 		if name, unquoteErr := strconv.Unquote(quoted); unquoteErr == nil {

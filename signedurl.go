@@ -121,30 +121,42 @@ func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
 // secretsIn gives what of a request must not be shown: its query, which may be signed, and what says who makes it.
 func secretsIn(query string, header http.Header) []string {
-	texts := []string{query}
+	var texts []string
+	add := func(least int, more ...string) {
+		for _, text := range more {
+			if len(text) >= least {
+				texts = append(texts, text)
+			}
+		}
+	}
+	add(leastSecret, query)
 	for pair := range strings.SplitSeq(query, "&") {
 		_, value, _ := strings.Cut(pair, "=")
-		texts = append(texts, value)
+		add(leastSecret, value)
 		if plain, err := url.QueryUnescape(value); err == nil {
-			texts = append(texts, plain)
+			add(leastSecret, plain)
 		}
 	}
 	for _, name := range []string{"Authorization", "Proxy-Authorization", "Cookie", "X-Amz-Security-Token"} {
 		for _, value := range header[name] {
-			texts = append(texts, value)
+			least := leastCredential
+			if strings.HasPrefix(value, "AWS4-") {
+				least = leastSecret // beside the signature it names headers
+			}
+			add(least, value)
 			for part := range strings.FieldsFuncSeq(value, func(r rune) bool { return r == ' ' || r == ',' || r == ';' }) {
 				_, credential, _ := strings.Cut(part, "=")
-				texts = append(texts, part, credential)
+				add(least, part, credential)
 			}
 		}
 	}
-	texts = slices.DeleteFunc(texts, func(text string) bool { return len(text) < leastSecret })
 	slices.SortFunc(texts, func(a, b string) int { return len(b) - len(a) }) // a part of another comes after it
 	return texts
 }
 
-// leastSecret is the length from which on something is taken for a secret; shorter ones are words.
-const leastSecret = 17
+// From these lengths on something is taken for a secret: of a signed request, whose AWS4-HMAC-SHA256 and date have 16, and of
+// a header that says who makes it, where shorter ones are words such as Bearer.
+const leastSecret, leastCredential = 17, 8
 
 // hide gives err, or where it or an error in it shows one of the secrets, what it says without them.
 func hide(err error, secrets []string) error {

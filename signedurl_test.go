@@ -3,6 +3,7 @@ package maskstore
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -131,5 +132,22 @@ func TestSignedURLRequest(t *testing.T) {
 		if strings.Contains(err.Error(), "5ec2e7") {
 			t.Error(err)
 		}
+	}
+}
+
+// TestShortCredentialsAreHidden: session IDs and passwords may be shorter than any signature.
+func TestShortCredentialsAreHidden(t *testing.T) {
+	for header, value := range map[string]string{"Authorization": "Basic YWRtaW46cGFzcw==", "Proxy-Authorization": "Bearer token-1234", "Cookie": "theme=dark; sid=0123456789abcdef"} {
+		_, secret, _ := strings.Cut(value, " ")
+		secret = strings.TrimPrefix(secret, "sid=")
+		err := hide(errors.New("refused: "+secret), secretsIn("", http.Header{header: {value}}))
+		if err.Error() != "refused: "+redacted {
+			t.Errorf("%s: %v", header, err)
+		}
+	}
+	err := errors.New("Bearer, dark, AWS4-HMAC-SHA256 and content-length say nothing")
+	header := http.Header{"Authorization": {"Bearer token-1234", "AWS4-HMAC-SHA256 SignedHeaders=content-length;host, Signature=x"}, "Cookie": {"theme=dark"}}
+	if got := hide(err, secretsIn("", header)); got != err {
+		t.Error(got)
 	}
 }
