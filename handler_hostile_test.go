@@ -57,7 +57,7 @@ func TestHandlerSlowClients(t *testing.T) {
 	before := runtime.NumGoroutine()
 	s := &Memory{BaseURL: "http://localhost"}
 	server := httptest.NewUnstartedServer(NewHandler(s, &HandlerOptions{Authorize: authorizeBearer}))
-	server.Config.ReadTimeout = 200 * time.Millisecond
+	server.Config.ReadTimeout = time.Second
 	server.Start()
 	defer server.Close()
 	const clients = 50

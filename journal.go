@@ -20,7 +20,7 @@ import (
 // Journal keeps the records of uploads in parts that are open, one for each key, so that another process can go on with
 // them or abort them. MinIO lists the uploads of a key that one knows, and no others: what is not recorded stays unseen.
 //
-// A Journal is for one bucket. Its methods are safe for concurrent use. DirJournal keeps it in a folder; a caller's own
+// A Journal is for one bucket: swept against another, its uploads count as ended. Its methods are safe for concurrent use. DirJournal keeps it in a folder; a caller's own
 // may keep records as their JSON.
 type Journal interface {
 	// Load gives the record of key. None is an error that is fs.ErrNotExist.
@@ -272,7 +272,7 @@ func (d dirJournal) Records(ctx context.Context) iter.Seq2[UploadRecord, error] 
 			if errors.Is(err, fs.ErrNotExist) {
 				continue // removed meanwhile
 			}
-			if !yield(r, cmp.Or(err, ctx.Err())) {
+			if !yield(r, cmp.Or(err, ctx.Err())) || ctx.Err() != nil {
 				return
 			}
 		}

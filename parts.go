@@ -12,7 +12,7 @@ import (
 )
 
 // PartsOptions says what object is uploaded in parts by a client that holds no credentials. RenewParts and CompleteParts
-// take what BeginParts was given: nothing but the parts is kept in between.
+// take what BeginParts was given, but for PartSHA256, which may be known since: nothing but the parts is kept in between.
 type PartsOptions struct {
 	PutOptions               // Size must be set; the conditions hold at completion; SHA256 is verified by reading the object then
 	PartSHA256 []SHA256      // of the parts, in order; nil: none is known yet; a zero one: not yet, and its part gets no URL

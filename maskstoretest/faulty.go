@@ -26,7 +26,9 @@ type Faulty struct {
 
 // Call is a request, or a call of a storage's method.
 type Call struct {
-	Op      string        // the method, such as "Put", or "PutBatch", by which MinIO takes many masks; of a request what S3 names it, such as "PutObject"; "CORS" is a preflight
+	// Op is the method, such as "Put", or "PutBatch", by which MinIO takes many masks. Of a request it is what S3 names it,
+	// such as "PutObject"; "CORS" is a preflight.
+	Op      string
 	Key     string        // the key, or the prefix; of several keys the first
 	N       int           // 1 for the first call of the Faulty, and so on
 	Request *http.Request // that Plan may look at, but not change; nil: a call of a method

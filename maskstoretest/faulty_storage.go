@@ -26,16 +26,19 @@ func (s *faultyStorage) As(target any) bool {
 	switch target := target.(type) {
 	case *maskstore.Copier:
 		var inner maskstore.Copier
-		inner, ok = maskstore.As[maskstore.Copier](s.inner)
-		*target = faultyCopier{s.faulty, inner}
+		if inner, ok = maskstore.As[maskstore.Copier](s.inner); ok {
+			*target = faultyCopier{s.faulty, inner}
+		}
 	case *maskstore.MultipartStorage:
 		var inner maskstore.MultipartStorage
-		inner, ok = maskstore.As[maskstore.MultipartStorage](s.inner)
-		*target = faultyMultipart{s.faulty, inner}
+		if inner, ok = maskstore.As[maskstore.MultipartStorage](s.inner); ok {
+			*target = faultyMultipart{s.faulty, inner}
+		}
 	case *maskstore.BatchPutter:
 		var inner maskstore.BatchPutter
-		inner, ok = maskstore.As[maskstore.BatchPutter](s.inner)
-		*target = faultyBatch{s.faulty, inner}
+		if inner, ok = maskstore.As[maskstore.BatchPutter](s.inner); ok {
+			*target = faultyBatch{s.faulty, inner}
+		}
 	}
 	return ok
 }
