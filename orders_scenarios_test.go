@@ -84,7 +84,7 @@ var scenarios = []scenario{
 	{name: "delete, re-save", actors: of(revision, annTakes.as("ann"), remover)},
 	{name: "delete, two clients", deep: true, actors: of(revision, ann.as("ann"), bobTakes.as("bob"), remover)},
 	{name: "delete, late PUT", replays: 1, actors: of(revision, annTakes.as("ann"), remover)},
-	{name: "delete twice", actors: of(revision, annTakes.as("ann"), remover, does("other", deletes))},
+	{name: "delete twice", deep: true, actors: of(revision, annTakes.as("ann"), remover, does("other", deletes))},
 
 	{name: "sweep, save", actors: of(annTakes.as("ann"), sweeper, does("clock", clock(pastGrace)))},
 	{name: "sweep, re-save", actors: of(spoiled, annTakes.as("ann"), sweeper, does("clock", clock(pastGrace)))},
