@@ -23,7 +23,8 @@ var _ BatchPutter = (*MinIO)(nil)
 const (
 	// maxBatchItem is the largest object that goes into a tar: up to it the server stores several at a time.
 	maxBatchItem = 128 << 10
-	// tarConcurrency is how many tars are sent at a time: the server spends a quarter less on four than on one.
+	// tarConcurrency is how many tars are sent at a time. Where the disk is the limit one is as fast, else four are faster, by up
+	// to a quarter.
 	tarConcurrency = 4
 	// A tar has at least so many items, as it is a request, and at most, as it is held in memory.
 	minTarItems, maxTarItems = 64, 2048

@@ -17,7 +17,9 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// DefaultConcurrency is how many objects are worked on at a time, where the options do not say.
+// DefaultConcurrency is how many objects are worked on at a time, where the options do not say. On a MinIO that shares two
+// cores with its client, 8 to 64 put as many masks a second, within a tenth, and 4 fewer; behind 30 ms twice as many put twice
+// as many (module bench, row Concurrency).
 const DefaultConcurrency = 16
 
 // ParallelOptions says how many objects are worked on.
