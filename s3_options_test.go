@@ -241,10 +241,12 @@ func TestS3URLsEndWithTheCredentials(t *testing.T) {
 	}
 }
 
-func TestS3WithoutCredentials(t *testing.T) {
+// s3OfChain gives an S3 with the credentials of the SDK's default chain, which finds nothing but this configuration.
+func s3OfChain(t *testing.T, config string) *S3 {
+	t.Helper()
 	for name, value := range map[string]string{
-		"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "AWS_EC2_METADATA_DISABLED": "true",
-		"AWS_CONFIG_FILE": filepath.Join(t.TempDir(), "none"), "AWS_SHARED_CREDENTIALS_FILE": filepath.Join(t.TempDir(), "none"),
+		"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "AWS_EC2_METADATA_DISABLED": "true", "AWS_PROFILE": "",
+		"AWS_CONFIG_FILE": config, "AWS_SHARED_CREDENTIALS_FILE": filepath.Join(t.TempDir(), "none"),
 	} {
 		t.Setenv(name, value)
 	}
@@ -254,6 +256,11 @@ func TestS3WithoutCredentials(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return s
+}
+
+func TestS3WithoutCredentials(t *testing.T) {
+	s := s3OfChain(t, filepath.Join(t.TempDir(), "none"))
 	_, signErr := s.UploadURL(t.Context(), testKey, nil)
 	_, statErr := s.Stat(t.Context(), testKey)
 	for _, err := range []error{signErr, statErr, s.Delete(t.Context(), testKey, "mask/b")} {
@@ -273,18 +280,7 @@ credential_process = echo '{"Version": 1, "AccessKeyId": "AKIDPROC", "SecretAcce
 	if err := os.WriteFile(name, []byte(process), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for name, value := range map[string]string{
-		"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "AWS_EC2_METADATA_DISABLED": "true", "AWS_PROFILE": "",
-		"AWS_CONFIG_FILE": name, "AWS_SHARED_CREDENTIALS_FILE": filepath.Join(t.TempDir(), "none"),
-	} {
-		t.Setenv(name, value)
-	}
-	o := testOptions()
-	o.AccessKey, o.SecretKey, o.SessionToken = "", "", ""
-	s, err := NewS3(t.Context(), o)
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := s3OfChain(t, name)
 	c, err := s.keys(t.Context())
 	if want := expiry.Add(-time.Minute); err != nil || !c.Expires.Equal(want) {
 		t.Errorf("renewed at %v, %v; want %v", c.Expires, err, want)

@@ -25,6 +25,15 @@ type mutation struct {
 	done  func(e *faultEnv, key string) bool // whether what is stored is what was to be
 }
 
+// prepare gives a new key, at which lies what the call needs.
+func (m *mutation) prepare(e *faultEnv) (key string) {
+	key = e.key()
+	if m.setUp != nil {
+		m.setUp(e, key)
+	}
+	return key
+}
+
 var (
 	newContent, oldContent = content(2 << 10), content(1 << 10)
 	partsContent           = content(5<<20 + 1)
@@ -173,10 +182,7 @@ func TestFaultsLostAnswer(t *testing.T) {
 	row := newTally(t)
 	each(all, 16, func(l loss) {
 		row.count("calls")
-		key := e.key()
-		if l.setUp != nil {
-			l.setUp(e, key)
-		}
+		key := l.prepare(e)
 		s, _ := e.faulty(times(l.n, l.op, l.fault))
 		err := l.do(t.Context(), s, key)
 		if !errors.Is(err, l.want) || !l.done(e, key) {
@@ -230,10 +236,7 @@ func TestFaultsEmptySuccess(t *testing.T) {
 	row := newTally(t)
 	each(all, 32, func(p point) {
 		row.count("answers")
-		key := e.key()
-		if p.setUp != nil {
-			p.setUp(e, key)
-		}
+		key := p.prepare(e)
 		s, _ := e.faulty(times(p.n, p.op, p.fault))
 		err := p.do(t.Context(), s, key)
 		switch {

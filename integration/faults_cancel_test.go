@@ -91,10 +91,7 @@ func TestFaultsCancelled(t *testing.T) {
 			continue
 		}
 		seen[call.name] = true
-		key := e.key()
-		if call.setUp != nil {
-			call.setUp(e, key)
-		}
+		key := call.prepare(e)
 		s, f := e.faulty(nil)
 		if err := call.do(t.Context(), s, key); !errors.Is(err, call.want) {
 			t.Fatalf("%s without a fault: %v", call.name, err)
@@ -111,10 +108,7 @@ func TestFaultsCancelled(t *testing.T) {
 	row := newTally(t)
 	each(all, 8, func(p point) {
 		row.count("points")
-		key := e.key()
-		if p.setUp != nil {
-			p.setUp(e, key)
-		}
+		key := p.prepare(e)
 		s, ctx := e.cancelAt(p.n, p.before)
 		begun := time.Now()
 		err := p.do(ctx, s, key)

@@ -184,13 +184,20 @@ func (g *groupState) objects() (n int) {
 	return n
 }
 
-// count tells how many requests, or calls, a sound run of the job makes.
-func (job *groupJob) count(t *testing.T, sound maskstore.ObjectStorage, broken func(*maskstoretest.Faulty) maskstore.ObjectStorage) int {
+// prepare gives a new group, in the state that the job needs.
+func (job *groupJob) prepare(t *testing.T, sound maskstore.ObjectStorage) *groupState {
 	t.Helper()
-	g, f := newGroupState(t, sound), &maskstoretest.Faulty{}
+	g := newGroupState(t, sound)
 	if job.setUp != nil {
 		job.setUp(g)
 	}
+	return g
+}
+
+// count tells how many requests, or calls, a sound run of the job makes.
+func (job *groupJob) count(t *testing.T, sound maskstore.ObjectStorage, broken func(*maskstoretest.Faulty) maskstore.ObjectStorage) int {
+	t.Helper()
+	g, f := job.prepare(t, sound), &maskstoretest.Faulty{}
 	if err := job.do(t.Context(), broken(f), g); err != nil || !job.done(g) {
 		t.Errorf("%s without a fault: %v", job.name, err)
 	}
@@ -219,10 +226,7 @@ func TestFaultsGroupLostAnswer(t *testing.T) {
 	for _, job := range groupJobs {
 		each(points(4, 1<<20, job.count(t, e.sound, overMinIO)), 16, func(n int64) {
 			requests.count("requests")
-			g := newGroupState(t, e.sound)
-			if job.setUp != nil {
-				job.setUp(g)
-			}
+			g := job.prepare(t, e.sound)
 			if err := job.do(t.Context(), overMinIO(at(int(n), maskstoretest.Fault{Done: true})), g); err != nil || !job.done(g) {
 				requests.count("wrong outcomes")
 				t.Errorf("%s, the answer to request %d lost: %v", job.name, n, err)
@@ -231,10 +235,7 @@ func TestFaultsGroupLostAnswer(t *testing.T) {
 		each(points(1<<20, 1<<20, job.count(t, memory, overMemory)), 1, func(n int64) {
 			for _, fault := range []maskstoretest.Fault{{Done: true}, {Err: errors.New("boom")}} {
 				calls.count("calls")
-				g := newGroupState(t, memory)
-				if job.setUp != nil {
-					job.setUp(g)
-				}
+				g := job.prepare(t, memory)
 				err := job.do(t.Context(), overMemory(at(int(n), fault)), g)
 				if err == nil {
 					calls.count("got over it")
@@ -297,10 +298,7 @@ func TestFaultsGroupCancelled(t *testing.T) {
 		each(points(4, 1<<20, job.count(t, e.sound, over)), 16, func(n int64) {
 			for _, before := range []bool{true, false} {
 				row.count("points")
-				g := newGroupState(t, e.sound)
-				if job.setUp != nil {
-					job.setUp(g)
-				}
+				g := job.prepare(t, e.sound)
 				s, ctx := e.cancelAt(int(n), before)
 				begun := time.Now()
 				err := job.do(ctx, s, g)

@@ -60,10 +60,7 @@ func TestFaultsSickServer(t *testing.T) {
 				return
 			}
 			figures.count("calls")
-			key := e.key()
-			if m.setUp != nil {
-				m.setUp(e, key)
-			}
+			key := m.prepare(e)
 			s, _ := e.faulty(always(m.op, row.fault))
 			ctx, cancel := context.WithTimeout(t.Context(), deadline)
 			defer cancel()
