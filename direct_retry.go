@@ -35,6 +35,7 @@ type HTTPError struct {
 	Code       string // S3's error code; empty where the answer has none, as that of a proxy
 }
 
+// Error gives request, status and code.
 func (e *HTTPError) Error() string {
 	s := fmt.Sprintf("%s: %d %s", e.Request, e.StatusCode, http.StatusText(e.StatusCode))
 	if e.Code != "" {
@@ -118,10 +119,11 @@ func noAnswer(u SignedURL, err error) *failure {
 	}
 	_, query, _ := strings.Cut(u.URL, "?")
 	dial, ok := errors.AsType[*net.OpError](err)
+	final := isNoTLS(err)
 	return &failure{
 		err:       &Error{Kind: ErrUnavailable, Err: fmt.Errorf("%v: %w", u, hide(err, secretsIn(query, u.Header)))},
-		again:     !isNoTLS(err),
-		maybeDone: !isNoTLS(err) && !(ok && dial.Op == "dial"),
+		again:     !final,
+		maybeDone: !final && !(ok && dial.Op == "dial"),
 	}
 }
 

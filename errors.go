@@ -20,6 +20,7 @@ type Error struct {
 	Err  error  // the cause, or nil
 }
 
+// Error gives method, key, kind and cause, as far as they are set.
 func (e *Error) Error() string {
 	parts := make([]string, 0, 4)
 	op := e.Op
@@ -69,6 +70,7 @@ type InputError struct {
 	Want    string // what would be right; may be empty
 }
 
+// Error gives all three.
 func (e *InputError) Error() string {
 	s := e.Field + " " + e.Problem
 	if e.Want != "" {

@@ -16,7 +16,7 @@ import (
 // sendParts uploads the parts of src that are not among those stored, several at a time, and gives all parts in order. One
 // goroutine hashes each before it is sent, and writes it to whole.
 func sendParts(ctx context.Context, s MultipartStorage, up *UploadRecord, src Source, stored map[int]Part, whole io.Writer) ([]Part, error) {
-	parts := make([]Part, (up.Size+up.PartSize-1)/up.PartSize)
+	parts := make([]Part, partCount(up.Size, up.PartSize))
 	buffer := make([]byte, copyBuffer)
 	g, partCtx := errgroup.WithContext(ctx)
 	g.SetLimit(partConcurrency)
@@ -101,7 +101,7 @@ const copyBuffer = 256 << 10
 
 // getRanges writes the object to f, several ranges at a time. One goroutine hashes them in their order as they come.
 func getRanges(ctx context.Context, s ObjectStorage, info ObjectInfo, f *os.File, o *GetOptions) error {
-	ranges := make([]chan struct{}, (info.Size+defaultPartSize-1)/defaultPartSize) // closed when written
+	ranges := make([]chan struct{}, partCount(info.Size, defaultPartSize)) // closed when written
 	for i := range ranges {
 		ranges[i] = make(chan struct{})
 	}

@@ -118,6 +118,7 @@ type UploadOpenError struct {
 	Until   time.Time // when it can be taken over without Supersede
 }
 
+// Error says whose the open upload is, and until when.
 func (e *UploadOpenError) Error() string {
 	creator := "a creator without a name"
 	if e.Creator != "" {

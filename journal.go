@@ -20,8 +20,8 @@ import (
 // Journal keeps the records of uploads in parts that are open, one for each key, so that another process can go on with
 // them or abort them. MinIO lists the uploads of a key that one knows, and no others: what is not recorded stays unseen.
 //
-// A Journal is for one bucket: swept against another, its uploads count as ended. Its methods are safe for concurrent use. DirJournal keeps it in a folder; a caller's own
-// may keep records as their JSON.
+// A Journal is for one bucket: swept against another, its uploads count as ended. Its methods are safe for concurrent use.
+// DirJournal keeps it in a folder; a caller's own may keep records as their JSON.
 type Journal interface {
 	// Load gives the record of key. None is an error that is fs.ErrNotExist.
 	Load(ctx context.Context, key string) (UploadRecord, error)

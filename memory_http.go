@@ -36,8 +36,7 @@ var errMethod = refuse(http.StatusMethodNotAllowed, "MethodNotAllowed", "The spe
 
 // ServeHTTP answers the requests that UploadURL, UploadPartURL and DownloadURL sign, and those of their method, path and
 // query that carry more headers, as S3 does: PUT, GET and HEAD of an object, PUT of a part, with S3's status codes and XML
-// errors. What is not signed it
-// refuses. It answers CORS preflights of every origin, and lets scripts read ETags.
+// errors. What is not signed it refuses. It answers CORS preflights of every origin, and lets scripts read ETags.
 //
 // It must be served at the root of BaseURL, at the host that BaseURL names: the signature holds both. It keeps a body in
 // memory as it arrives, up to the length that was signed, or MaxPutSize where none was.

@@ -66,6 +66,9 @@ func planParts(size int64) (partSize int64, err error) {
 	return max(defaultPartSize, (least+step-1)/step*step), nil
 }
 
+// partCount is how many parts, or ranges, of partSize an object of size bytes has.
+func partCount(size, partSize int64) int { return int((size + partSize - 1) / partSize) }
+
 // partsStay adds to the error of an upload that it could not be aborted either.
 func partsStay(err error, uploadID string, abortErr error) error {
 	if abortErr == nil || errors.Is(abortErr, ErrNotFound) {

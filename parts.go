@@ -37,9 +37,6 @@ func (o *PartsOptions) check(key string) error {
 	return nil
 }
 
-// partCount is how many parts an object has.
-func partCount(size, partSize int64) int { return int((size + partSize - 1) / partSize) }
-
 // PartsTicket is what a client needs to put an object in parts. It prints no signature.
 type PartsTicket struct {
 	Key      string
@@ -113,9 +110,9 @@ func RenewParts(ctx context.Context, s ObjectStorage, key, uploadID string, opts
 // can be proven by SHA256 or PartSHA256.
 //
 // Errors: ErrIncomplete where parts are missing, or not known to be those declared, for which the server must keep their
-// SHA-256, as S3 and MinIO do; the upload stays open, and RenewParts tells which.
-// It stays so at ErrPreconditionFailed too. ErrChecksum comes with the object, which is in place by then and is the caller's
-// to delete: its parts are those declared, and yet the whole is not. An upload that was aborted is ErrNotFound.
+// SHA-256, as S3 and MinIO do; the upload stays open, and RenewParts tells which. It stays so at ErrPreconditionFailed too.
+// ErrChecksum comes with the object, which is in place by then and is the caller's to delete: its parts are those declared,
+// and yet the whole is not. An upload that was aborted is ErrNotFound.
 func CompleteParts(ctx context.Context, s ObjectStorage, key, uploadID string, opts *PartsOptions) (ObjectInfo, error) {
 	o := or(opts)
 	up, err := o.upload(s, key)

@@ -54,7 +54,7 @@ func (s *S3) once(ctx context.Context, q *request) (*http.Response, *failure) {
 		if err != nil {
 			return nil, &failure{err: &Error{Err: err}}
 		}
-		content = &source{r: &sizedReader{r: r, size: q.body.Size}, c: r}
+		content = &source{r: newVerifier(r, q.body.Size, SHA256{}), c: r} // the server verifies the checksum
 		body = content
 	}
 	req, err := u.Request(ctx, body)
@@ -88,21 +88,6 @@ func (s *S3) once(ctx context.Context, q *request) (*http.Response, *failure) {
 		return nil, badAnswer(u, "has the status "+resp.Status)
 	}
 	return nil, s.refused(u, resp)
-}
-
-// sizedReader gives ErrChecksum where its content turns out not to be size bytes long.
-type sizedReader struct {
-	r          io.Reader
-	read, size int64
-}
-
-func (s *sizedReader) Read(p []byte) (int, error) {
-	n, err := s.r.Read(p)
-	s.read += int64(n)
-	if s.read > s.size || err == io.EOF && s.read < s.size {
-		return 0, &Error{Kind: ErrChecksum, Err: fmt.Errorf("the content is not %d bytes long", s.size)}
-	}
-	return n, err
 }
 
 // refused is the failure that a refusal of our own request tells.

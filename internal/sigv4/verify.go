@@ -23,6 +23,7 @@ type VerifyError struct {
 	Status  int    // of the HTTP answer
 }
 
+// Error gives code and message.
 func (e *VerifyError) Error() string { return e.Code + ": " + e.Message }
 
 func denied(message string) error {
