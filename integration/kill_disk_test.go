@@ -1,8 +1,10 @@
 package integration
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -17,9 +19,10 @@ import (
 )
 
 const (
-	diskSize = 64 << 20
-	// diskSlack is left on a disk that is filled, some of which the server takes: it writes until 1 % is free.
-	diskSlack = diskSize/100 + 200<<10
+	diskSize = 128 << 20
+	// diskSlack is left on a disk that is filled: too little for a group. A server that has noticed writes nothing more when
+	// less than 1 % is free.
+	diskSlack = 512 << 10
 )
 
 // disk is what a server stores on, and can be full.
@@ -33,7 +36,7 @@ type disk struct {
 func newDisk(t *testing.T) *disk {
 	t.Helper()
 	d := &disk{dir: t.TempDir(), what: "a tmpfs"}
-	if err := syscall.Mount("tmpfs", d.dir, "tmpfs", 0, "size=64m"); err != nil {
+	if err := syscall.Mount("tmpfs", d.dir, "tmpfs", 0, fmt.Sprint("size=", diskSize)); err != nil {
 		d.what = "the answers of a full disk, since no tmpfs can be mounted: " + err.Error()
 		return d
 	}
@@ -158,17 +161,24 @@ func TestFaultsDiskFull(t *testing.T) {
 	}
 }
 
-// awaitSpace waits until the server has noticed that there is space: it looks once a second.
+// awaitSpace waits until the server has noticed that there is space for all: it looks once a second.
 func (s *site) awaitSpace(t *testing.T) {
 	t.Helper()
 	storage := s.open()
+	const key = "mask/brain/single/0000_space.png"
+	data, err := os.ReadFile(s.large)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for begun := time.Now(); ; time.Sleep(100 * time.Millisecond) {
-		_, err := storage.Put(t.Context(), "mask/brain/single/0000_space.png", strings.NewReader("x"), nil)
-		if err == nil {
-			return
+		if _, err = storage.Put(t.Context(), key, bytes.NewReader(data), nil); err == nil {
+			break
 		}
 		if time.Since(begun) > 30*time.Second {
 			t.Fatal(err)
 		}
+	}
+	if err := storage.Delete(t.Context(), key); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -136,8 +136,7 @@ func TestFaultsTwoNodesKilled(t *testing.T) {
 	if err := v.upload(t.Context()); err != nil {
 		t.Fatalf("the nodes are back: %v", err)
 	}
-	s.awaitReads(t, v.group.ID())
-	lost = s.lostMasks(t, v.group.ID())
+	lost = s.awaitMasks(t, v.group.ID())
 	say(t, "two of %d nodes back, the group completed: %d of %d lost, in %v", clusterNodes, lost, len(s.files), time.Since(begun).Round(time.Millisecond))
 	if lost > 0 {
 		t.Errorf("%d masks lost", lost)
@@ -164,19 +163,20 @@ func (s *site) awaitCopies(t *testing.T, group string) {
 	}
 }
 
-// awaitReads waits until the nodes, some of which have just come back, give all masks of a group: for seconds they may
-// answer 404 for one that is there.
-func (s *site) awaitReads(t *testing.T, group string) {
+// awaitMasks counts as lostMasks does, once the nodes, some of which have just come back, give all masks of a group: for
+// seconds they may now and then answer 404 for one that is there.
+func (s *site) awaitMasks(t *testing.T, group string) int {
 	t.Helper()
-	read := func() (err error) {
-		for _, err = range openGroup(s.open(), group).Masks(t.Context()) {
+	for begun := time.Now(); ; time.Sleep(time.Second) {
+		lost, err := s.readMasks(t.Context(), group)
+		if err == nil {
+			return lost
 		}
-		return err
-	}
-	begun := time.Now()
-	for err := read(); errors.Is(err, maskstore.ErrReplaced) && time.Since(begun) < 30*time.Second; err = read() {
 		say(t, "two of %d nodes back: %v", clusterNodes, err)
-		time.Sleep(time.Second)
+		if !errors.Is(err, maskstore.ErrReplaced) || time.Since(begun) > 30*time.Second {
+			t.Error(err)
+			return lost
+		}
 	}
 }
 

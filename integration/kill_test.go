@@ -324,26 +324,33 @@ func itemsOf(up *maskstore.GroupUpload, files []maskstore.MaskFile) []maskstore.
 // lostMasks counts the site's files that the committed group does not give back byte for byte, and what is there too much.
 func (s *site) lostMasks(t *testing.T, group string) int {
 	t.Helper()
+	lost, err := s.readMasks(t.Context(), group)
+	if err != nil {
+		t.Error(err)
+	}
+	return lost
+}
+
+// readMasks counts as lostMasks does. What cannot be read is lost, and in the error.
+func (s *site) readMasks(ctx context.Context, group string) (lost int, err error) {
 	g, files := openGroup(s.open(), group), s.files
 	want := make(map[string]maskstore.SHA256, len(files))
 	for _, f := range files {
 		want[maskstore.MaskKey{Annotation: g.Annotation(), Group: g.ID(), Slice: f.Slice, Label: f.Label}.String()] = f.Body.SHA256
 	}
 	others := 0
-	for m, err := range g.Masks(t.Context()) {
+	for m, err := range g.Masks(ctx) {
 		if err != nil {
-			t.Error(err)
-			break
+			return len(want) + others, err
 		}
 		if maskstore.SumSHA256(m.Data) != want[m.Key] {
 			others++
 		}
 		delete(want, m.Key)
 	}
-	manifest, err := g.Manifest(t.Context())
+	manifest, err := g.Manifest(ctx)
 	if err != nil {
-		t.Error(err)
-		return len(files)
+		return len(files), err
 	}
-	return len(want) + others + len(manifest.Unexpected)
+	return len(want) + others + len(manifest.Unexpected), nil
 }
