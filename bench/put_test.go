@@ -24,6 +24,9 @@ const (
 	rowBatch      = "Batch"
 	rowGet        = "Get"
 
+	// inMemory ends the rows on a MinIO whose disk is memory.
+	inMemory = "InMemory"
+
 	putMasks = 500
 
 	// snowball is minio-go's PutObjectsSnowball: a tar that the server unpacks. Nothing is verified afterwards.
@@ -42,10 +45,15 @@ func BenchmarkPutDelayed(b *testing.B) {
 	compare(b, 1, append(putPeers(s, rowPutDelayed, masks, inPlace), libraryPut(b, s, rowPutDelayed, masks)))
 }
 
-// BenchmarkPutMinIO puts masks to a real server.
-func BenchmarkPutMinIO(b *testing.B) {
-	s, masks := need(b, minioInstance), generatedMasks(putMasks)
-	compare(b, 3, append(putPeers(s, rowPutMinIO, masks, inPlace), libraryPut(b, s, rowPutMinIO, masks)))
+// BenchmarkPutMinIO puts masks to a real server, and to one that no disk holds up.
+func BenchmarkPutMinIO(b *testing.B) { putMinIO(b, need(b, minioInstance), rowPutMinIO) }
+func BenchmarkPutMinIOInMemory(b *testing.B) {
+	putMinIO(b, need(b, minioInMemory), rowPutMinIO+inMemory)
+}
+
+func putMinIO(b *testing.B, s *server, row string) {
+	masks := generatedMasks(putMasks)
+	compare(b, 3, append(putPeers(s, row, masks, inPlace), libraryPut(b, s, row, masks)))
 }
 
 // BenchmarkConcurrency puts masks to a real server, and to one that takes its time, by other numbers at a time than the default.
@@ -64,17 +72,19 @@ func BenchmarkConcurrency(b *testing.B) {
 }
 
 // BenchmarkBatch puts all masks of a new group to MinIO, real ones where they are at hand, by whatever is fastest.
-func BenchmarkBatch(b *testing.B) {
-	s := need(b, minioInstance)
+func BenchmarkBatch(b *testing.B)         { batch(b, need(b, minioInstance), rowBatch) }
+func BenchmarkBatchInMemory(b *testing.B) { batch(b, need(b, minioInMemory), rowBatch+inMemory) }
+
+func batch(b *testing.B, s *server, row string) {
 	masks := realMasks(b)
 	if testing.Short() {
 		masks = masks[:putMasks]
 	}
 	client, storage, files := newMinioGo(s), openLibrary(b, s), maskFiles(b, masks)
-	compare(b, 2, append(putPeers(s, rowBatch, masks, inNewGroup),
-		measured(rowBatch, snowball, len(masks), func() error { return putSnowball(client, inNewGroup(masks)) }),
-		measured(rowBatch, library+"-group", len(masks), func() error { return uploadGroup(storage, files) }),
-		measured(rowBatch, library, len(masks), func() error { return putBatch(storage, inNewGroup(masks)) })))
+	compare(b, 2, append(putPeers(s, row, masks, inNewGroup),
+		measured(row, snowball, len(masks), func() error { return putSnowball(client, inNewGroup(masks)) }),
+		measured(row, library+"-group", len(masks), func() error { return uploadGroup(storage, files) }),
+		measured(row, library, len(masks), func() error { return putBatch(storage, inNewGroup(masks)) })))
 }
 
 // realMasks gives the masks of a real group, where they are at hand, else drawn ones.

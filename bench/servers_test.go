@@ -25,6 +25,9 @@ import (
 // delay is that of the server that stands for one far away.
 const delay = 30 * time.Millisecond
 
+// memoryDir is a folder of Linux that is kept in memory.
+const memoryDir = "/dev/shm"
+
 // server is a server to measure on.
 type server struct{ endpoint string }
 
@@ -32,7 +35,8 @@ type server struct{ endpoint string }
 var (
 	nullInstance    = sync.OnceValues(func() (*server, error) { return startNull(0) })
 	delayedInstance = sync.OnceValues(func() (*server, error) { return startNull(delay) })
-	minioInstance   = sync.OnceValues(startMinIO)
+	minioInstance   = sync.OnceValues(func() (*server, error) { return startMinIO("") })
+	minioInMemory   = sync.OnceValues(func() (*server, error) { return startMinIO(memoryDir) })
 
 	stops []func()
 )
@@ -91,13 +95,13 @@ func (s *server) requests() (int, error) {
 }
 
 // startMinIO runs a MinIO server of one disk as a child process, since a container's network would cost time, and makes
-// the bucket.
-func startMinIO() (*server, error) {
+// the bucket. It stores under parent; empty: in the folder for temporary files.
+func startMinIO(parent string) (*server, error) {
 	binary, err := miniotest.Binary(context.Background())
 	if err != nil {
 		return nil, err
 	}
-	dir, err := os.MkdirTemp("", "maskstore-bench-")
+	dir, err := os.MkdirTemp(parent, "maskstore-bench-")
 	if err != nil {
 		return nil, err
 	}

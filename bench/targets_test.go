@@ -16,9 +16,12 @@ var targets = []target{
 	{row: rowPut, unit: cpuPerMask, against: "minio-go", limit: 0.7},
 	{row: rowPutDelayed, unit: seconds, limit: 1.3 * delayedRounds * delay.Seconds()},
 	{row: rowPutMinIO, unit: masksPerSecond, against: best, limit: 1, atLeast: true},
+	{row: rowPutMinIO + inMemory, unit: masksPerSecond, against: best, limit: 1, atLeast: true},
 
 	{row: rowBatch, unit: masksPerSecond, against: best, limit: 1.8, atLeast: true},
 	{row: rowBatch, unit: cpuPerMask, against: best, limit: 0.25},
+	{row: rowBatch + inMemory, unit: masksPerSecond, against: best, limit: 1.8, atLeast: true},
+	{row: rowBatch + inMemory, unit: cpuPerMask, against: best, limit: 0.25},
 
 	{row: rowUploadFile, unit: seconds, against: best, limit: 1.05},
 	{row: rowUploadFile, unit: seconds, against: verifying, limit: 1.05},
