@@ -115,7 +115,8 @@ func readPNGChunks(r io.Reader, wantPalette bool) error {
 	}
 }
 
-func isEnd(err error) bool { return err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF) }
+// isEnd tells the end of the data itself: an error that wraps one is that of a connection which broke off.
+func isEnd(err error) bool { return err == io.EOF || err == io.ErrUnexpectedEOF }
 
 // ReadPNGHeader reads the 33 bytes with which every PNG begins, and no more: nothing is decoded. What is no PNG, has
 // an invalid header, or declares over maxPixels pixels (0: DefaultMaxPixels) is ErrNotPNG. An error of r other than its

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"hash/crc32"
 	"image"
 	"image/color"
@@ -128,10 +129,14 @@ func TestReadPNGHeaderRefuses(t *testing.T) {
 
 // TestReadPNGHeaderReadError: a reader that fails says nothing about what it would have read.
 func TestReadPNGHeaderReadError(t *testing.T) {
-	broken := errors.New("connection reset")
-	r := io.MultiReader(bytes.NewReader([]byte(pngSignature)), iotest.ErrReader(broken))
-	if _, err := ReadPNGHeader(r, 0); !errors.Is(err, broken) || errors.Is(err, ErrNotPNG) {
-		t.Errorf("got %v", err)
+	reset := errors.New("connection reset")
+	for want, broken := range map[error]error{reset: reset, ErrUnavailable: &Error{Kind: ErrUnavailable, Err: fmt.Errorf("broke off: %w", io.ErrUnexpectedEOF)}} {
+		for _, read := range []func(io.Reader, int64) (PNGHeader, error){ReadPNGHeader, readPNG} {
+			r := io.MultiReader(strings.NewReader(pngSignature), iotest.ErrReader(broken))
+			if _, err := read(r, 0); !errors.Is(err, want) || errors.Is(err, ErrNotPNG) {
+				t.Errorf("got %v, want %v", err, want)
+			}
+		}
 	}
 }
 
