@@ -203,6 +203,8 @@ func refusedKind(u SignedURL, status int, code, message string) error {
 		return kind
 	}
 	switch {
+	case status == http.StatusNotFound && code == "" && u.Method != http.MethodHead:
+		return ErrBadResponse // a proxy's, which does not know the server: nothing of the object
 	case status == http.StatusNotFound && u.Header.Get("If-Match") != "" && u.Method == http.MethodPut:
 		return ErrPreconditionFailed // the object that was to be replaced is gone
 	case status == http.StatusTooManyRequests:

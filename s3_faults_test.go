@@ -199,7 +199,7 @@ func TestS3UnprovenDeletions(t *testing.T) {
 	}{
 		{answer{status: 204}, 1, 0, nil},
 		{answer{status: 404, code: "NoSuchKey"}, 1, 0, nil},
-		{answer{status: 404, text: "<html>no such page</html>"}, 1, 1, ErrNotFound},
+		{answer{status: 404, text: "<html>no such page</html>"}, 1, 1, ErrBadResponse},
 		{answer{status: 200, text: "<html>welcome</html>"}, 1, 1, ErrBadResponse},
 		{answer{status: 200}, 2, 2, ErrBadResponse},
 		{answer{status: 200, text: " \n"}, 2, 2, ErrBadResponse},
