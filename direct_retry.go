@@ -67,12 +67,13 @@ type failure struct {
 	after     time.Duration // how long the server asks to wait
 }
 
-// retry calls once until it succeeds, or fails for good, or attempts (0: DefaultAttempts) are used up.
+// retry calls once until it succeeds, or fails for good, or attempts (0: DefaultAttempts) are used up. Whether a URL still
+// works the server knows, by its clock; ours only says when to stop trying again.
 func retry(ctx context.Context, u SignedURL, attempts int, once func() *failure) error {
 	attempts = cmp.Or(attempts, DefaultAttempts)
 	var last error // of the attempt before
 	for n := 1; ; n++ {
-		if !u.Expires.IsZero() && !time.Now().Before(u.Expires) {
+		if n > 1 && !u.Expires.IsZero() && !time.Now().Before(u.Expires) {
 			return &Error{Kind: ErrExpired, Err: fmt.Errorf("%v worked until %s", u, u.Expires.UTC().Format(time.RFC3339))}
 		}
 		f := once()
