@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"strings"
 	"sync"
-	"time"
 )
 
 // DirectUploader puts bodies to signed URLs. It needs no credentials, and its zero value works. It may be used by many
@@ -18,7 +17,7 @@ import (
 // What the network or the server's load prevents is tried again, with growing pauses or as long as the server asks to
 // wait; a Body is opened for each attempt. Redirects are not followed: a signed request is for one server.
 type DirectUploader struct {
-	Client      *http.Client   // nil: one for each call, that waits a minute for an answer
+	Client      *http.Client   // nil: one for each call, that gives up peers which stall for a minute
 	Concurrency int            // how many of UploadAll at a time; 0: DefaultConcurrency
 	MaxAttempts int            // how often a body is sent at most; 0: DefaultAttempts
 	KeepGoing   bool           // UploadAll does the rest when one fails; else the first error stops all, and a PUT cut off may still land
@@ -160,10 +159,7 @@ func (d *DirectUploader) client() (client *http.Client, done func()) {
 	client, done = &http.Client{}, func() {}
 	if d.Client != nil {
 		*client = *d.Client
-	} else if shared, ok := http.DefaultTransport.(*http.Transport); ok {
-		own := shared.Clone()
-		own.MaxIdleConns, own.MaxIdleConnsPerHost = 0, max(d.Concurrency, DefaultConcurrency)
-		own.ResponseHeaderTimeout = time.Minute
+	} else if own := newTransport(max(d.Concurrency, DefaultConcurrency)); own != nil {
 		client.Transport, done = own, own.CloseIdleConnections
 	}
 	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }

@@ -42,7 +42,7 @@ type S3Options struct {
 	Encryption string        // at rest, asked for with each write: "AES256" (SSE-S3) or "none"; empty: AES256 on S3, none on MinIO
 	DefaultTTL time.Duration // of signed URLs; 0: DefaultTTL
 	MaxTTL     time.Duration // of signed URLs; 0: DefaultMaxTTL; at most MaxURLTTL
-	HTTPClient *http.Client  // for all requests; nil: one whose connections last for many requests at a time
+	HTTPClient *http.Client  // for all requests; nil: one with many connections, that gives up peers which stall for a minute
 }
 
 // S3 is an ObjectStorage on a bucket of AWS S3 or of a server that is compatible with it. Small objects are put, got and
@@ -81,6 +81,9 @@ func NewS3(ctx context.Context, opts S3Options) (*S3, error) {
 	return s, opError("NewS3", "", nil, err)
 }
 
+// idleConnections is how many a storage keeps: they outlast bursts of requests.
+const idleConnections = 128
+
 func newS3(ctx context.Context, o S3Options, encryption string) (*S3, error) {
 	if err := o.check(); err != nil {
 		return nil, err
@@ -89,7 +92,11 @@ func newS3(ctx context.Context, o S3Options, encryption string) (*S3, error) {
 	if s.encryption == "none" {
 		s.encryption = ""
 	}
-	s.http = &http.Client{Transport: newTransport()}
+	s.http = &http.Client{Transport: http.DefaultTransport}
+	if t := newTransport(idleConnections); t != nil {
+		t.DisableCompression = true // an answer's length and hash are the object's
+		s.http.Transport = t
+	}
 	if o.HTTPClient != nil {
 		c := *o.HTTPClient
 		s.http = &c
@@ -233,20 +240,6 @@ func locate(ctx context.Context, o *S3Options, endpoint string, pathStyle bool) 
 
 func locationOf(u url.URL) location {
 	return location{u.Scheme, u.Host, strings.TrimSuffix(u.Path, "/") + "/"}
-}
-
-// newTransport gives a transport whose connections outlast bursts of requests. net/http keeps 2 for a host, and makes
-// a new one for all others. A default transport that the program has wrapped is used as it is.
-func newTransport() http.RoundTripper {
-	shared, ok := http.DefaultTransport.(*http.Transport)
-	if !ok {
-		return http.DefaultTransport
-	}
-	t := shared.Clone()
-	t.MaxIdleConns, t.MaxIdleConnsPerHost = 0, 128
-	t.ResponseHeaderTimeout = time.Minute
-	t.DisableCompression = true // an answer's length and hash are the object's
-	return t
 }
 
 // keys gives the credentials.

@@ -87,8 +87,9 @@ func TestS3OverAWrappedTransport(t *testing.T) {
 	original := http.DefaultTransport
 	defer func() { http.DefaultTransport = original }()
 	http.DefaultTransport = &wrappedTransport{original}
-	if got := newTransport(); got != http.DefaultTransport {
-		t.Errorf("got a %T", got)
+	s, err := NewS3(t.Context(), S3Options{Bucket: "bucket", Region: "us-east-1", AccessKey: "a", SecretKey: "s"})
+	if err != nil || s.http.Transport != http.DefaultTransport {
+		t.Errorf("%v, over a %T", err, s.http.Transport)
 	}
 }
 
