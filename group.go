@@ -361,6 +361,9 @@ type RenewOptions struct {
 // expire before all masks are put. etags is what Complete takes. It costs a GET, a LIST and a PUT, and a Stat for
 // each mask that only its SHA-256 can tell.
 //
+// Who neither declares SHA-256 nor reports ETags cannot tell another's mask of the same size from its own: after a failed
+// condition it begins again, superseding.
+//
 // Errors: ErrNotFound, ErrDeleted, ErrSuperseded.
 func (g *Group) Renew(ctx context.Context, uploadID string, etags map[string]string, opts *RenewOptions) (*GroupUpload, error) {
 	o := or(opts)

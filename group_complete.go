@@ -57,7 +57,8 @@ const (
 //
 // etags are, by key, those that the client got for its PUTs. A nil map means that the client reports none: then a mask
 // for which no SHA-256 was declared counts as put when it has the declared size and something was put since
-// Begin. From a client that reports, Complete wants a report for each mask without a SHA-256.
+// Begin, be it by another client whose upload this one has superseded. From a client that reports, Complete wants a report for
+// each mask without a SHA-256.
 //
 // Where masks are not there as declared the error is ErrIncomplete, the Completion beside it says which, and the upload
 // stays open. The upload last committed, completed again, gets the same answer. It costs a GET, a LIST per 1000 objects
