@@ -154,6 +154,25 @@ var groupCompleteTests = map[string]func(*groupEnv){
 		done, err := g.Complete(e.Context(), up.UploadID, map[string]string{old.Key: old.ETag}, nil)
 		e.wantProblems(done, err, maskstore.ProblemMissing)
 	},
+	"SameContentAgainWithoutSHA256": func(e *groupEnv) {
+		g := e.group("g")
+		for range 2 { // the second time the ETags reported are those that lay there
+			up := e.begin(g, unhashed(files(2, 1)), nil)
+			_, err := g.Complete(e.Context(), up.UploadID, e.putAll(up, files(2, 1)), nil)
+			e.must(err)
+		}
+		e.wantMasks(g, 2, files(2, 1))
+	},
+	"AnothersLeftoverIsMissing": func(e *groupEnv) {
+		g := e.group("g")
+		e.putAll(e.begin(g, unhashed(files(2, 1)), nil), files(2, 1))
+		up := e.begin(g, unhashed(files(2, 2)), &maskstore.BeginOptions{Supersede: true})
+		done, err := g.Complete(e.Context(), up.UploadID, nil, nil)
+		e.wantProblems(done, err, maskstore.ProblemMissing, maskstore.ProblemMissing)
+		_, err = g.Complete(e.Context(), up.UploadID, e.putAll(up, files(2, 2)), nil)
+		e.must(err)
+		e.wantMasks(g, 1, files(2, 2))
+	},
 	"OwnPutWithLostAnswerCounts": func(e *groupEnv) {
 		g := e.group("g")
 		e.save(g, files(2, 1))
