@@ -180,9 +180,12 @@ func FileSink(name string) Sink {
 	}
 }
 
+// tempPrefix begins the names of files that are not whole yet, or are to be removed.
+const tempPrefix = ".maskstore-"
+
 // replaceFile lets write fill a new file, and puts that in place of the one at name when it is whole.
 func replaceFile(name string, write func(*os.File) error) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(name), ".maskstore-*")
+	f, err := os.CreateTemp(filepath.Dir(name), tempPrefix+"*")
 	if err != nil {
 		return err
 	}
