@@ -185,7 +185,8 @@ func abortOpen(ctx context.Context, m MultipartStorage, key, uploadID string) er
 }
 
 // DirJournal is a Journal in the folder dir, which it makes when it is needed: a JSON file for each upload, readable
-// by its owner alone. Several processes may use it at a time.
+// by its owner alone. Several processes may use it at a time. What one that was killed has left unfinished, Records removes
+// a day later.
 func DirJournal(dir string) Journal { return dirJournal(dir) }
 
 type dirJournal string
@@ -268,6 +269,9 @@ func (d dirJournal) remove(name, uploadID string) error {
 	return cmp.Or(err, os.Rename(away, name)) // the file system has no links
 }
 
+// tempAge is from when on a file that was not finished is one of a process that was killed.
+const tempAge = 24 * time.Hour
+
 func (d dirJournal) Records(ctx context.Context) iter.Seq2[UploadRecord, error] {
 	return func(yield func(UploadRecord, error) bool) {
 		entries, err := os.ReadDir(string(d))
@@ -276,10 +280,15 @@ func (d dirJournal) Records(ctx context.Context) iter.Seq2[UploadRecord, error] 
 			return
 		}
 		for _, entry := range entries {
+			name := filepath.Join(string(d), entry.Name())
+			if strings.HasPrefix(entry.Name(), tempPrefix) {
+				if info, err := entry.Info(); err == nil && time.Since(info.ModTime()) > tempAge {
+					os.Remove(name)
+				}
+			}
 			if !strings.HasSuffix(entry.Name(), ".json") {
 				continue
 			}
-			name := filepath.Join(string(d), entry.Name())
 			r, err := d.read(name, name)
 			if errors.Is(err, fs.ErrNotExist) {
 				continue // removed meanwhile

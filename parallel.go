@@ -170,7 +170,8 @@ func BytesSink(dst *[]byte) Sink {
 }
 
 // FileSink is a Sink that writes the file at name, readable by its owner alone, in a folder that must exist. An
-// older file stays until the content is there whole and verified.
+// older file stays until the content is there whole and verified. A process that is killed may leave a file .maskstore-*
+// beside it, which is the caller's to remove.
 func FileSink(name string) Sink {
 	return func(_ ObjectInfo, r io.Reader) error {
 		return replaceFile(name, func(f *os.File) error {
