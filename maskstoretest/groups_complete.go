@@ -73,6 +73,22 @@ var groupCompleteTests = map[string]func(*groupEnv){
 			e.Errorf("unexpected are %q", second.Unexpected)
 		}
 	},
+	"AgainCommitsNoOthers": func(e *groupEnv) {
+		g := e.group("g")
+		first := e.save(g, files(2, 1))
+		up := e.begin(g, hashed(files(2, 2)), nil)
+		etags := e.putAll(up, files(2, 2))
+		done, err := g.Complete(e.Context(), first.UploadID, etags, nil)
+		e.must(err)
+		if done.Manifest.Revision != 1 {
+			e.Errorf("completing revision 1 again gave revision %d", done.Manifest.Revision)
+		}
+		done, err = g.Complete(e.Context(), up.UploadID, etags, nil)
+		e.must(err)
+		if done.Manifest.Revision != 2 {
+			e.Errorf("the open upload became revision %d; want 2", done.Manifest.Revision)
+		}
+	},
 	"UnexpectedObjectsStay": func(e *groupEnv) {
 		g := e.group("g")
 		e.save(g, files(3, 1))
@@ -96,6 +112,11 @@ var groupCompleteTests = map[string]func(*groupEnv){
 		e.overwrite(up.Masks[2].Key, maskPNG(2, 9))
 		done, err := g.Complete(e.Context(), up.UploadID, nil, nil)
 		e.wantProblems(done, err, "", maskstore.ProblemWrongSize, maskstore.ProblemWrongHash, maskstore.ProblemMissing)
+		for i, m := range up.Masks {
+			if v := done.Verdicts[i]; v.Key != m.Key || v.Slice != m.Slice || v.Label != m.Label {
+				e.Errorf("the verdict on %s is %+v", m.Key, v)
+			}
+		}
 		_, err = g.Manifest(e.Context())
 		e.wantErr(err, maskstore.ErrIncomplete)
 	},
