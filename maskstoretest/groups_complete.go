@@ -254,17 +254,41 @@ var groupCompleteTests = map[string]func(*groupEnv){
 			done, err := g.Complete(e.Context(), up.UploadID, etags, &opts)
 			e.wantProblems(done, err, "", maskstore.ProblemNotPNG)
 		}
-		g := e.group("sized")
-		up := e.begin(g, hashed(masks[:1]), &maskstore.BeginOptions{Metadata: &maskstore.Metadata{Width: 512, Height: 512}})
-		done, err := g.Complete(e.Context(), up.UploadID, e.putAll(up, masks), &maskstore.CompleteOptions{VerifyPNG: true})
-		e.wantProblems(done, err, maskstore.ProblemNotPNG)
-		g = e.group("whole")
-		up = e.begin(g, unhashed(masks[:1]), nil)
-		done, err = g.Complete(e.Context(), up.UploadID, e.putAll(up, masks), &maskstore.CompleteOptions{VerifyContent: true})
+		for i, size := range []maskstore.Metadata{{Width: 2, Height: 2}, {Width: 1, Height: 1}} { // it is 2 × 1
+			g := e.group(fmt.Sprintf("sized-%d", i))
+			up := e.begin(g, hashed(masks[:1]), &maskstore.BeginOptions{Metadata: &size})
+			done, err := g.Complete(e.Context(), up.UploadID, e.putAll(up, masks), &maskstore.CompleteOptions{VerifyPNG: true})
+			e.wantProblems(done, err, maskstore.ProblemNotPNG)
+		}
+		g := e.group("whole")
+		up := e.begin(g, unhashed(masks[:1]), nil)
+		done, err := g.Complete(e.Context(), up.UploadID, e.putAll(up, masks), &maskstore.CompleteOptions{VerifyContent: true})
 		e.must(err)
 		if got, want := done.Manifest.Masks[0].SHA256, masks[0].Body.SHA256; got != want {
 			e.Errorf("the manifest has SHA-256 %q; want %q", got, want)
 		}
+	},
+	"VerifiesWhatWasProven": func(e *groupEnv) {
+		for name, spoil := range map[string]func(key string){
+			"overwritten": func(key string) { e.overwrite(key, maskPNG(0, 9)) },
+			"gone":        func(key string) { e.must(e.storage.Delete(e.Context(), key)) },
+		} {
+			up := e.begin(e.group(name), hashed(files(1, 1)), nil)
+			etags := e.putAll(up, files(1, 1))
+			h := &hooked{ObjectStorage: e.storage, before: once("Get", "0000_liver.png", func() { spoil(up.Masks[0].Key) })}
+			done, err := e.groupOn(h, name).Complete(e.Context(), up.UploadID, etags, &maskstore.CompleteOptions{VerifyPNG: true})
+			e.wantProblems(done, err, maskstore.ProblemNotThisUpload)
+		}
+	},
+	"VerifiesTheHashOfWhatIsReported": func(e *groupEnv) {
+		g := e.group("g")
+		up := e.begin(g, hashed(files(1, 1)), nil)
+		key := up.Masks[0].Key
+		e.overwrite(key, maskPNG(0, 9))
+		info, err := e.storage.Stat(e.Context(), key)
+		e.must(err)
+		done, err := g.Complete(e.Context(), up.UploadID, map[string]string{key: info.ETag}, &maskstore.CompleteOptions{VerifyContent: true})
+		e.wantProblems(done, err, maskstore.ProblemWrongHash)
 	},
 	"OfNoGroup": func(e *groupEnv) {
 		_, err := e.group("g").Complete(e.Context(), "", nil, nil)
