@@ -341,9 +341,10 @@ var groupCompleteTests = map[string]func(*groupEnv){
 			e.overwrite(e.key(g, i), read(m.Body))
 		}
 		e.overwrite(e.key(g, 4)+".bak", []byte("?"))
+		e.overwrite(e.key(g, 5), nil)
 		done, err := g.Adopt(e.Context(), &maskstore.AdoptOptions{Creator: "mover"})
 		e.must(err)
-		if len(done.Unexpected) != 1 || done.Manifest.Creator != "mover" || done.Manifest.Masks[2].SHA256 != files(3, 1)[2].Body.SHA256 {
+		if len(done.Unexpected) != 2 || done.Manifest.Creator != "mover" || done.Manifest.Masks[2].SHA256 != files(3, 1)[2].Body.SHA256 {
 			e.Errorf("completion is %+v", done)
 		}
 		e.wantMasks(g, 1, files(3, 1))

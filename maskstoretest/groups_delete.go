@@ -100,6 +100,15 @@ var groupDeleteTests = map[string]func(*groupEnv){
 		e.save(g, files(2, 3))
 		e.wantMasks(g, 1, files(2, 3))
 	},
+	"UnreadableManifestKeepsTheIDForAnyURL": func(e *groupEnv) {
+		g := e.group("g")
+		e.begin(g, hashed(files(1, 1)), &maskstore.BeginOptions{TTL: time.Hour})
+		e.overwrite(e.metadataKey(g), []byte("?"))
+		e.must(g.Delete(e.Context()))
+		e.wait(50 * time.Minute)
+		_, err := g.Begin(e.Context(), hashed(files(1, 2)), nil)
+		e.wantErr(err, maskstore.ErrDeleted)
+	},
 	"CanBeRunAgain": func(e *groupEnv) {
 		for _, op := range []string{"Put", "List", "Delete"} {
 			g := e.group("g-" + strings.ToLower(op))
