@@ -20,6 +20,8 @@ type Error struct {
 	Err  error  // the cause, or nil
 }
 
+const errorPrefix = "maskstore: "
+
 // Error gives method, key, kind and cause, as far as they are set.
 func (e *Error) Error() string {
 	parts := make([]string, 0, 4)
@@ -34,9 +36,9 @@ func (e *Error) Error() string {
 		parts = append(parts, e.Kind.Error())
 	}
 	if e.Err != nil {
-		parts = append(parts, e.Err.Error())
+		parts = append(parts, strings.ReplaceAll(e.Err.Error(), errorPrefix, "")) // it stands once, before all
 	}
-	return "maskstore: " + strings.Join(parts, ": ")
+	return errorPrefix + strings.Join(parts, ": ")
 }
 
 // Format prints Error for every verb: the cause may hold more than it says.

@@ -58,6 +58,10 @@ func TestOpError(t *testing.T) {
 		{"again, canceled", ErrNotFound, &Error{"Put", "", nil, context.Canceled}, &Error{"Op", "k", nil, context.Canceled}, `maskstore: Op "k": context canceled`},
 		{"again, a timeout of the network", nil, &Error{Kind: ErrUnavailable, Err: timeout{errTest}}, &Error{"Op", "k", ErrUnavailable, timeout{errTest}}, `maskstore: Op "k": unavailable: test error`},
 		{
+			"within another's text", nil, fmt.Errorf("read: %w", &Error{"Get", "a", ErrNotFound, nil}),
+			&Error{"Op", "k", nil, fmt.Errorf("read: %w", &Error{"Get", "a", ErrNotFound, nil})}, `maskstore: Op "k": read: Get "a": not found`,
+		},
+		{
 			"input", nil, inputError("TTL", "is 0.5s", "1s or more"),
 			&Error{"Op", "k", ErrInvalidArgument, &InputError{"TTL", "is 0.5s", "1s or more"}},
 			`maskstore: Op "k": invalid argument: TTL is 0.5s; want 1s or more`,

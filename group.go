@@ -306,9 +306,6 @@ func (g *Group) checkSpecs(specs []MaskSpec, o *BeginOptions) ([]Mask, error) {
 			return nil, inFields(err, field)
 		}
 		key := g.prefix + maskName(s.Slice, s.Label)
-		if len(key) > MaxKeyBytes {
-			return nil, inputError(field+"label", "makes the key too long", "at most 1024 bytes in all")
-		}
 		if s.Size <= 0 || s.Size > MaxPutSize {
 			return nil, inputError(field+"size", fmt.Sprintf("is %d", s.Size), "the file's size, 1 byte to 5 GiB")
 		}

@@ -261,16 +261,17 @@ func (g *Group) verify(ctx context.Context, masks []Mask, verdicts []Verdict, me
 				m.SHA256 = sum
 			}
 		}
+		var notPNG *Error
 		switch {
 		case errors.Is(err, ErrChecksum):
 			v.Problem = ProblemWrongHash
-		case errors.Is(err, ErrNotPNG):
-			v.Problem, v.Detail = ProblemNotPNG, err.Error()
+		case errors.Is(err, ErrNotPNG) && errors.As(err, &notPNG):
+			v.Problem, v.Detail = ProblemNotPNG, fmt.Sprint(notPNG.Err)
 		case err != nil:
 			return err
 		case metadata.Width > 0 && (header.Width != metadata.Width || header.Height != metadata.Height):
 			v.Problem = ProblemNotPNG
-			v.Detail = fmt.Sprintf("is %d × %d, not %d × %d", header.Width, header.Height, metadata.Width, metadata.Height)
+			v.Detail = fmt.Sprintf("it is %d × %d, not %d × %d", header.Width, header.Height, metadata.Width, metadata.Height)
 		}
 		return nil
 	})

@@ -2,26 +2,36 @@ package maskstore_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"image"
 	"image/png"
+	"os"
 	"path"
+	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/pacs-extension/maskstore"
 	"github.com/pacs-extension/maskstore/maskstoretest"
 )
 
-// An Upload that failed is run again: what it had put is not put again, whether a mask was missing or the commit.
-func TestUploadRunAgain(t *testing.T) {
-	var files []maskstore.MaskFile
-	for i := range 5 {
+func maskFiles(t *testing.T, n int) (files []maskstore.MaskFile) {
+	t.Helper()
+	for i := range n {
 		var data bytes.Buffer
 		if err := png.Encode(&data, image.NewGray(image.Rect(0, 0, 8, 8+i))); err != nil {
 			t.Fatal(err)
 		}
 		files = append(files, maskstore.MaskFile{Slice: i, Label: "liver", Body: maskstore.BytesBody(data.Bytes())})
 	}
+	return files
+}
+
+// An Upload that failed is run again: what it had put is not put again, whether a mask was missing or the commit.
+func TestUploadRunAgain(t *testing.T) {
+	files := maskFiles(t, 5)
 	broken := errors.New("broken")
 	for name, tt := range map[string]struct {
 		fails int // which Put of the first run: the manifest's comes first
@@ -63,5 +73,89 @@ func TestUploadRunAgain(t *testing.T) {
 				t.Errorf("the second run put %d masks, want %d: %v", again, tt.puts, err)
 			}
 		})
+	}
+}
+
+// batches is a storage that stores batches too, and counts them.
+type batches struct {
+	*maskstore.Memory
+	n int
+}
+
+func (b *batches) PutBatch(ctx context.Context, items []maskstore.UploadItem, opts *maskstore.ParallelOptions) ([]maskstore.ObjectInfo, error) {
+	b.n++
+	for _, item := range items {
+		if item.IfMatch != "" || item.NoOverwrite {
+			return nil, errors.New("a batch has no conditions")
+		}
+	}
+	return maskstore.UploadAll(ctx, b.Memory, items, opts)
+}
+
+// Only where nobody else can put anything does Upload store by a batch, which has no conditions.
+func TestUploadByBatch(t *testing.T) {
+	many := maskstore.DefaultConcurrency + 1
+	for name, tt := range map[string]struct {
+		id      string
+		masks   int
+		inPlace bool // something lies at a mask's key
+		want    int
+	}{
+		"new group":            {"", many, false, 1},
+		"few masks":            {"", many - 1, false, 0},
+		"ID of the caller's":   {"seg-1", many, false, 0},
+		"something lies there": {"", many, true, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := &batches{Memory: new(maskstore.Memory)}
+			g, err := maskstore.NewGroup(b, "ct-42", tt.id, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if tt.inPlace {
+				key := maskstore.MaskKey{Annotation: "ct-42", Group: g.ID(), Slice: 3, Label: "liver"}.String()
+				if _, err := b.Put(t.Context(), key, strings.NewReader("other"), nil); err != nil {
+					t.Fatal(err)
+				}
+			}
+			done, err := g.Upload(t.Context(), maskFiles(t, tt.masks), nil)
+			if err != nil || len(done.Manifest.Masks) != tt.masks || b.n != tt.want {
+				t.Errorf("%d batches, want %d; %v", b.n, tt.want, err)
+			}
+		})
+	}
+}
+
+func TestUploadRefusesALease(t *testing.T) {
+	g, err := maskstore.NewGroup(new(maskstore.Memory), "ct-42", "seg-1", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, ttl := range []time.Duration{-1, maskstore.MaxURLTTL + 1} {
+		_, err := g.Upload(t.Context(), maskFiles(t, 1), &maskstore.GroupUploadOptions{BeginOptions: maskstore.BeginOptions{TTL: ttl}})
+		if !errors.Is(err, maskstore.ErrInvalidArgument) {
+			t.Errorf("%v: error is %v", ttl, err)
+		}
+	}
+}
+
+func TestReadMaskDirPassesOver(t *testing.T) {
+	dir := t.TempDir()
+	for name, file := range map[string]string{"metadata.json": "{}", ".hidden": "?", "0001_liver.png": "x"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(file), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Mkdir(filepath.Join(dir, "folder"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if files, err := maskstore.ReadMaskDir(dir); err != nil || len(files) != 1 {
+		t.Errorf("read %v, %v", files, err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "0002.png"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := maskstore.ReadMaskDir(dir); !errors.Is(err, maskstore.ErrInvalidArgument) {
+		t.Errorf("a file that is no mask: error is %v", err)
 	}
 }

@@ -3,6 +3,7 @@ package maskstore
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -27,8 +28,9 @@ type Journal interface {
 	Load(ctx context.Context, key string) (UploadRecord, error)
 	// Store keeps the record in place of an older one of its key. Once it returns, the record outlasts a crash.
 	Store(ctx context.Context, r UploadRecord) error
-	// Remove forgets the record of key. None is no error.
-	Remove(ctx context.Context, key string) error
+	// Remove forgets the record of key if it is of the upload with that ID, also where another process stores one of another
+	// upload at the time: that stays. None is no error.
+	Remove(ctx context.Context, key, uploadID string) error
 	// Records yields all records, and goes on after those that it cannot read.
 	Records(ctx context.Context) iter.Seq2[UploadRecord, error]
 }
@@ -74,15 +76,6 @@ func loadRecord(ctx context.Context, j Journal, key string) (UploadRecord, error
 		return UploadRecord{}, nil
 	}
 	return r, cmp.Or(err, r.check(key))
-}
-
-// forget removes the record of an upload that is over, unless it is by now another's.
-func forget(ctx context.Context, j Journal, r *UploadRecord) error {
-	now, err := loadRecord(ctx, j, r.Key)
-	if err != nil || now.UploadID != r.UploadID {
-		return err
-	}
-	return j.Remove(ctx, r.Key)
 }
 
 // AbortUpload aborts the upload that the journal has recorded for key, so that its parts are deleted, and removes the
@@ -139,7 +132,7 @@ func abortAndForget(ctx context.Context, m MultipartStorage, j Journal, r *Uploa
 	if err := abortRecorded(ctx, m, r); err != nil {
 		return err
 	}
-	return forget(ctx, j, r)
+	return j.Remove(ctx, r.Key, r.UploadID)
 }
 
 func multipartOf(s ObjectStorage) (MultipartStorage, error) {
@@ -192,7 +185,8 @@ func abortOpen(ctx context.Context, m MultipartStorage, key, uploadID string) er
 }
 
 // DirJournal is a Journal in the folder dir, which it makes when it is needed: a JSON file for each upload, readable
-// by its owner alone. Several processes may use it at a time.
+// by its owner alone. Several processes may use it at a time. What one that was killed has left unfinished, Records removes
+// a day later.
 func DirJournal(dir string) Journal { return dirJournal(dir) }
 
 type dirJournal string
@@ -204,12 +198,13 @@ func (d dirJournal) file(key string) string {
 }
 
 func (d dirJournal) Load(_ context.Context, key string) (UploadRecord, error) {
-	return d.read(d.file(key))
+	name := d.file(key)
+	return d.read(name, name)
 }
 
-// read reads a record from the file of its key.
-func (d dirJournal) read(name string) (r UploadRecord, err error) {
-	data, err := os.ReadFile(name)
+// read reads a record from the file at path, which is that of its key, or was, at name.
+func (d dirJournal) read(path, name string) (r UploadRecord, err error) {
+	data, err := os.ReadFile(path)
 	if err != nil {
 		return r, err
 	}
@@ -250,12 +245,32 @@ func (d dirJournal) sync() error {
 	return dir.Sync()
 }
 
-func (d dirJournal) Remove(_ context.Context, key string) error {
-	if err := os.Remove(d.file(key)); !errors.Is(err, fs.ErrNotExist) {
+func (d dirJournal) Remove(_ context.Context, key, uploadID string) error {
+	if err := d.remove(d.file(key), uploadID); !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	return nil
 }
+
+// remove moves the file away before it looks whose the record is, as another process may store its own after a look. What
+// is another's goes back, unless a newer one is there by then.
+func (d dirJournal) remove(name, uploadID string) error {
+	away := filepath.Join(string(d), tempPrefix+rand.Text())
+	if err := os.Rename(name, away); err != nil {
+		return err
+	}
+	r, err := d.read(away, name)
+	if err == nil && r.UploadID == uploadID {
+		return os.Remove(away)
+	}
+	if linkErr := os.Link(away, name); linkErr == nil || errors.Is(linkErr, fs.ErrExist) {
+		return cmp.Or(err, os.Remove(away))
+	}
+	return cmp.Or(err, os.Rename(away, name)) // the file system has no links
+}
+
+// tempAge is from when on a file that was not finished is one of a process that was killed.
+const tempAge = 24 * time.Hour
 
 func (d dirJournal) Records(ctx context.Context) iter.Seq2[UploadRecord, error] {
 	return func(yield func(UploadRecord, error) bool) {
@@ -265,10 +280,16 @@ func (d dirJournal) Records(ctx context.Context) iter.Seq2[UploadRecord, error] 
 			return
 		}
 		for _, entry := range entries {
+			name := filepath.Join(string(d), entry.Name())
+			if strings.HasPrefix(entry.Name(), tempPrefix) {
+				if info, err := entry.Info(); err == nil && time.Since(info.ModTime()) > tempAge {
+					os.Remove(name)
+				}
+			}
 			if !strings.HasSuffix(entry.Name(), ".json") {
 				continue
 			}
-			r, err := d.read(filepath.Join(string(d), entry.Name()))
+			r, err := d.read(name, name)
 			if errors.Is(err, fs.ErrNotExist) {
 				continue // removed meanwhile
 			}

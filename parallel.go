@@ -170,7 +170,8 @@ func BytesSink(dst *[]byte) Sink {
 }
 
 // FileSink is a Sink that writes the file at name, readable by its owner alone, in a folder that must exist. An
-// older file stays until the content is there whole and verified.
+// older file stays until the content is there whole and verified. A process that is killed may leave a file .maskstore-*
+// beside it, which is the caller's to remove.
 func FileSink(name string) Sink {
 	return func(_ ObjectInfo, r io.Reader) error {
 		return replaceFile(name, func(f *os.File) error {
@@ -180,9 +181,12 @@ func FileSink(name string) Sink {
 	}
 }
 
+// tempPrefix begins the names of files that are not whole yet, or are to be removed.
+const tempPrefix = ".maskstore-"
+
 // replaceFile lets write fill a new file, and puts that in place of the one at name when it is whole.
 func replaceFile(name string, write func(*os.File) error) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(name), ".maskstore-*")
+	f, err := os.CreateTemp(filepath.Dir(name), tempPrefix+"*")
 	if err != nil {
 		return err
 	}

@@ -122,7 +122,7 @@ func CompleteParts(ctx context.Context, s ObjectStorage, key, uploadID string, o
 	up.record.Key, up.record.UploadID = key, uploadID
 	info, err := o.complete(ctx, up)
 	if info.Key != "" && o.Journal != nil {
-		err = cmp.Or(err, forget(ctx, o.Journal, &up.record))
+		err = cmp.Or(err, o.Journal.Remove(ctx, key, uploadID))
 	}
 	return info, opError("CompleteParts", key, nil, err)
 }

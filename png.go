@@ -60,10 +60,7 @@ func readPNG(r io.Reader, maxPixels int64) (PNGHeader, error) {
 	if err != nil {
 		return h, err
 	}
-	if err := readPNGChunks(r, h.ColorType == PNGPalette); err != nil {
-		return PNGHeader{}, opError("readPNG", "", nil, err)
-	}
-	return h, nil
+	return h, readPNGChunks(r, h.ColorType == PNGPalette)
 }
 
 func readPNGChunks(r io.Reader, wantPalette bool) error {

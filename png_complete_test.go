@@ -144,6 +144,9 @@ func TestCompleteJudgesPNGs(t *testing.T) {
 				if says == "" && (err != nil || verdict.Problem != "") {
 					t.Errorf("%+v: %v, %+v", o, err, verdict)
 				}
+				if strings.Contains(verdict.Detail, ": ") {
+					t.Errorf("%+v: %q says more than what is wrong with the PNG", o, verdict.Detail)
+				}
 				if says != "" && (!errors.Is(err, ErrIncomplete) || verdict.Problem != ProblemNotPNG || !strings.Contains(verdict.Detail, says) || done.Manifest != nil) {
 					t.Errorf("%+v: %v, %+v; want one that says %q", o, err, verdict, says)
 				}

@@ -125,7 +125,7 @@ func (u *partsUpload) run(ctx context.Context) (ObjectInfo, error) {
 	}
 	ctx, cancel := outlasting(ctx)
 	defer cancel()
-	return done, forget(ctx, u.Journal, &u.record)
+	return done, u.Journal.Remove(ctx, u.key, u.record.UploadID)
 }
 
 // resume gives the stored parts of the upload to go on with, or begins one. Where an earlier run has completed it, it
@@ -302,7 +302,7 @@ func (u *partsUpload) abort(ctx context.Context, err error) error {
 	defer cancel()
 	abortErr := abortOpen(ctx, u.m, u.key, u.record.UploadID)
 	if abortErr == nil && u.Journal != nil {
-		forget(ctx, u.Journal, &u.record) // should that fail, the next call finds that the upload has ended
+		u.Journal.Remove(ctx, u.key, u.record.UploadID) // should that fail, the next call finds that the upload has ended
 	}
 	return partsStay(err, u.record.UploadID, abortErr)
 }

@@ -57,8 +57,8 @@ func (p *mortal) Store(ctx context.Context, r UploadRecord) error {
 	return p.call("Store", func() error { return p.Journal.Store(ctx, r) })
 }
 
-func (p *mortal) Remove(ctx context.Context, key string) error {
-	return p.call("Remove", func() error { return p.Journal.Remove(ctx, key) })
+func (p *mortal) Remove(ctx context.Context, key, uploadID string) error {
+	return p.call("Remove", func() error { return p.Journal.Remove(ctx, key, uploadID) })
 }
 
 func (p *mortal) CreateMultipartUpload(ctx context.Context, key string, o *PutOptions) (id string, err error) {
@@ -262,7 +262,7 @@ func TestUploadOfWhatShrinks(t *testing.T) {
 // unforgetting is a journal whose process is killed before it removes a record.
 type unforgetting struct{ Journal }
 
-func (unforgetting) Remove(context.Context, string) error { return nil }
+func (unforgetting) Remove(context.Context, string, string) error { return nil }
 
 // TestUploadFoundComplete goes on with uploads that were complete when their process was killed.
 func TestUploadFoundComplete(t *testing.T) {

@@ -157,7 +157,7 @@ func TestUploadGoesOn(t *testing.T) {
 // unforgetting is the journal of a process that is killed before it removes a record.
 type unforgetting struct{ maskstore.Journal }
 
-func (unforgetting) Remove(context.Context, string) error { return nil }
+func (unforgetting) Remove(context.Context, string, string) error { return nil }
 
 // TestPartsFromAClient has a client without credentials put an object in parts.
 func TestPartsFromAClient(t *testing.T) {

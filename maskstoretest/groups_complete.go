@@ -73,6 +73,22 @@ var groupCompleteTests = map[string]func(*groupEnv){
 			e.Errorf("unexpected are %q", second.Unexpected)
 		}
 	},
+	"AgainCommitsNoOthers": func(e *groupEnv) {
+		g := e.group("g")
+		first := e.save(g, files(2, 1))
+		up := e.begin(g, hashed(files(2, 2)), nil)
+		etags := e.putAll(up, files(2, 2))
+		done, err := g.Complete(e.Context(), first.UploadID, etags, nil)
+		e.must(err)
+		if done.Manifest.Revision != 1 {
+			e.Errorf("completing revision 1 again gave revision %d", done.Manifest.Revision)
+		}
+		done, err = g.Complete(e.Context(), up.UploadID, etags, nil)
+		e.must(err)
+		if done.Manifest.Revision != 2 {
+			e.Errorf("the open upload became revision %d; want 2", done.Manifest.Revision)
+		}
+	},
 	"UnexpectedObjectsStay": func(e *groupEnv) {
 		g := e.group("g")
 		e.save(g, files(3, 1))
@@ -96,6 +112,11 @@ var groupCompleteTests = map[string]func(*groupEnv){
 		e.overwrite(up.Masks[2].Key, maskPNG(2, 9))
 		done, err := g.Complete(e.Context(), up.UploadID, nil, nil)
 		e.wantProblems(done, err, "", maskstore.ProblemWrongSize, maskstore.ProblemWrongHash, maskstore.ProblemMissing)
+		for i, m := range up.Masks {
+			if v := done.Verdicts[i]; v.Key != m.Key || v.Slice != m.Slice || v.Label != m.Label {
+				e.Errorf("the verdict on %s is %+v", m.Key, v)
+			}
+		}
 		_, err = g.Manifest(e.Context())
 		e.wantErr(err, maskstore.ErrIncomplete)
 	},
@@ -153,6 +174,25 @@ var groupCompleteTests = map[string]func(*groupEnv){
 		up := e.begin(g, hashed(files(1, 2)), nil)
 		done, err := g.Complete(e.Context(), up.UploadID, map[string]string{old.Key: old.ETag}, nil)
 		e.wantProblems(done, err, maskstore.ProblemMissing)
+	},
+	"SameContentAgainWithoutSHA256": func(e *groupEnv) {
+		g := e.group("g")
+		for range 2 { // the second time the ETags reported are those that lay there
+			up := e.begin(g, unhashed(files(2, 1)), nil)
+			_, err := g.Complete(e.Context(), up.UploadID, e.putAll(up, files(2, 1)), nil)
+			e.must(err)
+		}
+		e.wantMasks(g, 2, files(2, 1))
+	},
+	"AnothersLeftoverIsMissing": func(e *groupEnv) {
+		g := e.group("g")
+		e.putAll(e.begin(g, unhashed(files(2, 1)), nil), files(2, 1))
+		up := e.begin(g, unhashed(files(2, 2)), &maskstore.BeginOptions{Supersede: true})
+		done, err := g.Complete(e.Context(), up.UploadID, nil, nil)
+		e.wantProblems(done, err, maskstore.ProblemMissing, maskstore.ProblemMissing)
+		_, err = g.Complete(e.Context(), up.UploadID, e.putAll(up, files(2, 2)), nil)
+		e.must(err)
+		e.wantMasks(g, 1, files(2, 2))
 	},
 	"OwnPutWithLostAnswerCounts": func(e *groupEnv) {
 		g := e.group("g")
@@ -214,17 +254,41 @@ var groupCompleteTests = map[string]func(*groupEnv){
 			done, err := g.Complete(e.Context(), up.UploadID, etags, &opts)
 			e.wantProblems(done, err, "", maskstore.ProblemNotPNG)
 		}
-		g := e.group("sized")
-		up := e.begin(g, hashed(masks[:1]), &maskstore.BeginOptions{Metadata: &maskstore.Metadata{Width: 512, Height: 512}})
-		done, err := g.Complete(e.Context(), up.UploadID, e.putAll(up, masks), &maskstore.CompleteOptions{VerifyPNG: true})
-		e.wantProblems(done, err, maskstore.ProblemNotPNG)
-		g = e.group("whole")
-		up = e.begin(g, unhashed(masks[:1]), nil)
-		done, err = g.Complete(e.Context(), up.UploadID, e.putAll(up, masks), &maskstore.CompleteOptions{VerifyContent: true})
+		for i, size := range []maskstore.Metadata{{Width: 2, Height: 2}, {Width: 1, Height: 1}} { // it is 2 × 1
+			g := e.group(fmt.Sprintf("sized-%d", i))
+			up := e.begin(g, hashed(masks[:1]), &maskstore.BeginOptions{Metadata: &size})
+			done, err := g.Complete(e.Context(), up.UploadID, e.putAll(up, masks), &maskstore.CompleteOptions{VerifyPNG: true})
+			e.wantProblems(done, err, maskstore.ProblemNotPNG)
+		}
+		g := e.group("whole")
+		up := e.begin(g, unhashed(masks[:1]), nil)
+		done, err := g.Complete(e.Context(), up.UploadID, e.putAll(up, masks), &maskstore.CompleteOptions{VerifyContent: true})
 		e.must(err)
 		if got, want := done.Manifest.Masks[0].SHA256, masks[0].Body.SHA256; got != want {
 			e.Errorf("the manifest has SHA-256 %q; want %q", got, want)
 		}
+	},
+	"VerifiesWhatWasProven": func(e *groupEnv) {
+		for name, spoil := range map[string]func(key string){
+			"overwritten": func(key string) { e.overwrite(key, maskPNG(0, 9)) },
+			"gone":        func(key string) { e.must(e.storage.Delete(e.Context(), key)) },
+		} {
+			up := e.begin(e.group(name), hashed(files(1, 1)), nil)
+			etags := e.putAll(up, files(1, 1))
+			h := &hooked{ObjectStorage: e.storage, before: once("Get", "0000_liver.png", func() { spoil(up.Masks[0].Key) })}
+			done, err := e.groupOn(h, name).Complete(e.Context(), up.UploadID, etags, &maskstore.CompleteOptions{VerifyPNG: true})
+			e.wantProblems(done, err, maskstore.ProblemNotThisUpload)
+		}
+	},
+	"VerifiesTheHashOfWhatIsReported": func(e *groupEnv) {
+		g := e.group("g")
+		up := e.begin(g, hashed(files(1, 1)), nil)
+		key := up.Masks[0].Key
+		e.overwrite(key, maskPNG(0, 9))
+		info, err := e.storage.Stat(e.Context(), key)
+		e.must(err)
+		done, err := g.Complete(e.Context(), up.UploadID, map[string]string{key: info.ETag}, &maskstore.CompleteOptions{VerifyContent: true})
+		e.wantProblems(done, err, maskstore.ProblemWrongHash)
 	},
 	"OfNoGroup": func(e *groupEnv) {
 		_, err := e.group("g").Complete(e.Context(), "", nil, nil)
@@ -277,9 +341,10 @@ var groupCompleteTests = map[string]func(*groupEnv){
 			e.overwrite(e.key(g, i), read(m.Body))
 		}
 		e.overwrite(e.key(g, 4)+".bak", []byte("?"))
+		e.overwrite(e.key(g, 5), nil)
 		done, err := g.Adopt(e.Context(), &maskstore.AdoptOptions{Creator: "mover"})
 		e.must(err)
-		if len(done.Unexpected) != 1 || done.Manifest.Creator != "mover" || done.Manifest.Masks[2].SHA256 != files(3, 1)[2].Body.SHA256 {
+		if len(done.Unexpected) != 2 || done.Manifest.Creator != "mover" || done.Manifest.Masks[2].SHA256 != files(3, 1)[2].Body.SHA256 {
 			e.Errorf("completion is %+v", done)
 		}
 		e.wantMasks(g, 1, files(3, 1))

@@ -100,6 +100,15 @@ var groupDeleteTests = map[string]func(*groupEnv){
 		e.save(g, files(2, 3))
 		e.wantMasks(g, 1, files(2, 3))
 	},
+	"UnreadableManifestKeepsTheIDForAnyURL": func(e *groupEnv) {
+		g := e.group("g")
+		e.begin(g, hashed(files(1, 1)), &maskstore.BeginOptions{TTL: time.Hour})
+		e.overwrite(e.metadataKey(g), []byte("?"))
+		e.must(g.Delete(e.Context()))
+		e.wait(50 * time.Minute)
+		_, err := g.Begin(e.Context(), hashed(files(1, 2)), nil)
+		e.wantErr(err, maskstore.ErrDeleted)
+	},
 	"CanBeRunAgain": func(e *groupEnv) {
 		for _, op := range []string{"Put", "List", "Delete"} {
 			g := e.group("g-" + strings.ToLower(op))
@@ -212,10 +221,14 @@ var groupSweepTests = map[string]func(*groupEnv){
 		}
 	},
 	"LeavesCommittedRevisionsAlone": func(e *groupEnv) {
-		e.save(e.group("g"), files(2, 1))
+		g := e.group("g")
+		e.save(g, files(2, 1))
+		before := e.manifestBytes(g)
 		e.wait(48 * time.Hour)
-		e.sweep(false)
-		e.wantMasks(e.group("g"), 1, files(2, 1))
+		if r := e.sweep(false); len(r.Tombstoned)+len(r.Dropped)+len(r.Removed) > 0 || !bytes.Equal(e.manifestBytes(g), before) {
+			e.Errorf("report %+v; the manifest was %s and is %s", r, before, e.manifestBytes(g))
+		}
+		e.wantMasks(g, 1, files(2, 1))
 	},
 	"TombstonesWhatWasNeverCommitted": func(e *groupEnv) {
 		g := e.group("g")
@@ -283,10 +296,23 @@ var groupSweepTests = map[string]func(*groupEnv){
 			e.begin(g, hashed(files(2, 2)), nil)
 			e.wait(26 * time.Hour)
 			h := &hooked{ObjectStorage: e.storage, before: once("Put", metadataName, func() { e.save(g, files(2, 3)) })}
-			_, err := maskstore.Sweep(e.Context(), h, &maskstore.SweepOptions{Annotation: e.annotation, Now: e.now})
+			r, err := maskstore.Sweep(e.Context(), h, &maskstore.SweepOptions{Annotation: e.annotation, Now: e.now})
 			e.must(err)
+			if len(r.Tombstoned)+len(r.Dropped) > 0 {
+				e.Errorf("report is %+v", r)
+			}
 			e.wantMasks(g, revision, files(2, 3))
 		}
+	},
+	"GivesWayToABeginOverATombstone": func(e *groupEnv) {
+		g := e.group("g")
+		e.save(g, files(2, 1))
+		e.must(g.Delete(e.Context()))
+		e.wait(26 * time.Hour)
+		h := &hooked{ObjectStorage: e.storage, before: once("Put", metadataName, func() { e.save(g, files(2, 2)) })}
+		_, err := maskstore.Sweep(e.Context(), h, &maskstore.SweepOptions{Annotation: e.annotation, Now: e.now})
+		e.must(err)
+		e.wantMasks(g, 1, files(2, 2))
 	},
 	"TombstoneThatIsBeingRemovedKeepsUploadsOut": func(e *groupEnv) {
 		g := e.group("g")

@@ -170,6 +170,14 @@ var groupBeginTests = map[string]func(*groupEnv){
 		_, err = g.Complete(e.Context(), first.UploadID, e.putAll(first, files(1, 1)), nil)
 		e.must(err)
 	},
+	"OwnUploadKeepsOutWithoutSupersedeOwn": func(e *groupEnv) {
+		for _, row := range []maskstore.BeginOptions{{Creator: "ann"}, {SupersedeOwn: true}} { // nobody is known by no name
+			g := e.group("g-" + row.Creator + "x")
+			e.begin(g, hashed(files(1, 1)), &maskstore.BeginOptions{Creator: row.Creator})
+			_, err := g.Begin(e.Context(), hashed(files(1, 2)), &row)
+			e.wantErr(err, maskstore.ErrUploadOpen)
+		}
+	},
 	"ExpiredUploadDoesNot": func(e *groupEnv) {
 		g := e.group("g")
 		e.begin(g, hashed(files(1, 1)), nil)
@@ -199,6 +207,45 @@ var groupBeginTests = map[string]func(*groupEnv){
 		up := e.begin(g, hashed(masks), nil)
 		_, err := e.group("g").Complete(e.Context(), up.UploadID, e.putAll(up, masks), nil)
 		e.must(err)
+	},
+	"OwnWriteFoundLaterIsSuccess": func(e *groupEnv) {
+		h := &hooked{ObjectStorage: e.storage}
+		fail := loseAnswer("Get", metadataName)
+		h.after = func(op, key string, err error) error {
+			if op == "Put" && h.count("Put") == 1 {
+				return maskstore.ErrPreconditionFailed // a retry's, after the answer to the first attempt was lost
+			}
+			if h.count("Put") > 0 {
+				return fail(op, key, err)
+			}
+			return err
+		}
+		up := e.begin(e.groupOn(h, "g"), hashed(files(1, 1)), nil)
+		_, err := e.group("g").Complete(e.Context(), up.UploadID, e.putAll(up, files(1, 1)), nil)
+		e.must(err)
+	},
+	"ManifestGoneMeanwhile": func(e *groupEnv) {
+		g := e.group("g")
+		e.save(g, files(1, 1))
+		h := &hooked{ObjectStorage: e.storage, before: once("Put", metadataName, func() {
+			e.must(e.storage.Delete(e.Context(), e.metadataKey(g)))
+		})}
+		up := e.begin(e.groupOn(h, "g"), hashed(files(2, 2)[1:]), nil)
+		if up.Revision != 1 {
+			e.Errorf("revision %d is begun; want 1", up.Revision)
+		}
+	},
+	"ExpiresWithItsFirstURL": func(e *groupEnv) {
+		up := e.begin(e.group("g"), hashed(files(2, 1)), nil)
+		first := slices.MinFunc(up.Masks, func(a, b maskstore.MaskURL) int { return a.URL.Expires.Compare(b.URL.Expires) })
+		if !up.Expires.Equal(first.URL.Expires) {
+			e.Errorf("expires at %v; its first URL at %v", up.Expires, first.URL.Expires)
+		}
+	},
+	"NoURLOutlivesTheUpload": func(e *groupEnv) {
+		h := &hooked{ObjectStorage: e.storage, before: once("Put", metadataName, func() { e.wait(2 * time.Minute) })}
+		_, err := e.groupOn(h, "g").Begin(e.Context(), hashed(files(1, 1)), nil)
+		e.wantErr(err, maskstore.ErrUnavailable)
 	},
 	"BeginWithinAnothersBegin": func(e *groupEnv) {
 		other := e.group("g")
@@ -258,6 +305,7 @@ var groupBeginTests = map[string]func(*groupEnv){
 			opts  *maskstore.BeginOptions
 		}{
 			{"masks", nil, nil},
+			{"masks", make([]maskstore.MaskSpec, maskstore.MaxGroupMasks+1), nil},
 			{"masks[1]", []maskstore.MaskSpec{good, good}, nil},
 			{"masks[1].slice", bad(func(s *maskstore.MaskSpec) { s.Slice = -1 }), nil},
 			{"masks[1].slice", bad(func(s *maskstore.MaskSpec) { s.Slice = 10000 }), nil},
@@ -375,6 +423,26 @@ var groupRenewTests = map[string]func(*groupEnv){
 		e.must(err)
 		_, err = g.Begin(e.Context(), hashed(files(2, 2)), nil)
 		e.wantErr(err, maskstore.ErrUploadOpen)
+	},
+	"ShorterTTLKeepsOthersOutAsLong": func(e *groupEnv) {
+		g := e.group("g")
+		up := e.begin(g, hashed(files(1, 1)), &maskstore.BeginOptions{TTL: time.Hour})
+		_, err := g.Renew(e.Context(), up.UploadID, nil, nil)
+		e.must(err)
+		e.wait(12 * time.Minute)
+		_, err = g.Begin(e.Context(), hashed(files(1, 2)), nil)
+		e.wantErr(err, maskstore.ErrUploadOpen)
+	},
+	"TombstoneOutlastsItsURLs": func(e *groupEnv) {
+		g := e.group("g")
+		up := e.begin(g, hashed(files(1, 1)), nil)
+		e.wait(8 * time.Minute)
+		_, err := g.Renew(e.Context(), up.UploadID, nil, nil)
+		e.must(err)
+		e.must(g.Delete(e.Context()))
+		e.wait(7 * time.Minute) // the first URLs have expired, and the time for deleting is over
+		_, err = g.Begin(e.Context(), hashed(files(1, 2)), nil)
+		e.wantErr(err, maskstore.ErrDeleted)
 	},
 	"OfACommittedUploadHasNothingToSign": func(e *groupEnv) {
 		g := e.group("g")
