@@ -252,9 +252,12 @@ func (d dirJournal) Remove(_ context.Context, key, uploadID string) error {
 	return nil
 }
 
-// remove moves the file away before it looks whose the record is, as another process may store its own after a look. What
-// is another's goes back, unless a newer one is there by then.
+// remove moves the file away and looks again whose the record is, as another process may store its own after the first look.
+// What is another's goes back, unless a newer one is there by then.
 func (d dirJournal) remove(name, uploadID string) error {
+	if r, err := d.read(name, name); err != nil || r.UploadID != uploadID {
+		return err
+	}
 	away := filepath.Join(string(d), tempPrefix+rand.Text())
 	if err := os.Rename(name, away); err != nil {
 		return err
