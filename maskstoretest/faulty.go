@@ -13,7 +13,11 @@ import (
 )
 
 // Faulty makes a storage, or the network before one, fail as Plan says, so that a program can be tested for what it
-// does then. RoundTripper breaks single requests, below what a storage does about them; Storage breaks whole calls.
+// does then. RoundTripper breaks single requests, below what a storage does about them: its checksums and its further
+// attempts. Storage breaks whole calls.
+//
+// The commit of a group is a Put of its metadata.json (maskstore.MetadataKey), or a PutObject of it: Begin makes the first
+// of an upload, each Renew another, and Complete the last, which commits. So it is the second of a new group.
 type Faulty struct {
 	// Plan tells what goes wrong with a call. It is called as the call begins, by one goroutine at a time, and may ask for
 	// Calls. nil: nothing goes wrong.
@@ -38,7 +42,9 @@ type Call struct {
 type Fault struct {
 	Hook  func()        // is called first: to end a context, or change what the server does; nil: none
 	Delay time.Duration // passes before the call is made; the end of the call's context ends it
-	Err   error         // what the call fails with, without being made; of a storage's method as an *Error; nil: it does not
+	// Err is what the call fails with, without being made; nil: it does not. A storage's method gives an *Error as it is, one
+	// of package maskstore's kinds as the Kind of one, and any other error but a context's as the cause of ErrUnavailable.
+	Err error
 	// Done: the call is made, but what it gives is lost. Err (nil: a connection that was reset) or Answer comes in its place.
 	Done     bool
 	Answer   *Answer // of a request, in the server's place, which does not see the request unless Done; nil: the server's
@@ -147,7 +153,7 @@ func (t *faultyTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	if fault.Request != (Damage{}) {
 		r = r.Clone(ctx)
-		r.Body, r.GetBody = fault.Request.to(ctx, r.Body), nil // which would give an undamaged one
+		r.Body, r.GetBody = fault.Request.to(ctx, r.Body, errReset), nil // which would give an undamaged one
 	}
 	resp, err := t.next.RoundTrip(r)
 	if fault.Done {
@@ -161,7 +167,7 @@ func (t *faultyTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, fault.lost()
 	}
 	if err == nil {
-		resp.Body = fault.Response.to(ctx, resp.Body)
+		resp.Body = fault.Response.to(ctx, resp.Body, errReset)
 	}
 	return resp, err
 }
@@ -182,7 +188,7 @@ func (f *Fault) answer(r *http.Request) *http.Response {
 	return &http.Response{
 		Status: fmt.Sprint(a.Status, " ", http.StatusText(a.Status)), StatusCode: a.Status, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		Header: h, ContentLength: int64(len(a.Body)), Request: r,
-		Body: f.Response.to(r.Context(), io.NopCloser(strings.NewReader(a.Body))),
+		Body: f.Response.to(r.Context(), io.NopCloser(strings.NewReader(a.Body)), errReset),
 	}
 }
 
@@ -213,19 +219,21 @@ func requestCall(r *http.Request) Call {
 	return c
 }
 
-// to gives body with the damage done to it.
-func (d Damage) to(ctx context.Context, body io.ReadCloser) io.ReadCloser {
+// to gives body with the damage done to it. Its Read gives reset where the connection is reset.
+func (d Damage) to(ctx context.Context, body io.ReadCloser, reset error) io.ReadCloser {
 	if d == (Damage{}) || body == nil || body == http.NoBody {
 		return body
 	}
-	return &damagedBody{Damage: d, ctx: ctx, ReadCloser: body, closed: make(chan struct{})}
+	return &damagedBody{Damage: d, ReadCloser: body, ctx: ctx, reset: reset, closed: make(chan struct{})}
 }
 
 type damagedBody struct {
 	Damage
 	io.ReadCloser
 	ctx    context.Context
+	reset  error
 	n      int64 // how many bytes have passed
+	broken error // what ended it, and each further Read gives
 	close  sync.Once
 	closed chan struct{}
 }
@@ -237,6 +245,9 @@ func (d *damagedBody) Close() error {
 }
 
 func (d *damagedBody) Read(p []byte) (int, error) {
+	if d.broken != nil {
+		return 0, d.broken
+	}
 	for _, at := range []int64{d.ResetAt, d.StallAt} {
 		if left := at - 1 - d.n; at > 0 && left >= 0 && int64(len(p)) > max(left, 1) {
 			p = p[:max(left, 1)] // at is not passed within a Read
@@ -245,21 +256,22 @@ func (d *damagedBody) Read(p []byte) (int, error) {
 	if d.Every > 0 && len(p) > 1 {
 		p = p[:1]
 	}
-	switch d.n + 1 {
-	case d.ResetAt:
-		return 0, errReset
-	case d.StallAt:
-		if err := d.wait(nil); err != nil {
-			return 0, err
-		}
-	}
 	n, err := d.ReadCloser.Read(p)
-	if d.Every > 0 && n > 0 {
+	if n == 0 {
+		return 0, err
+	}
+	switch at := d.n + 1; {
+	case at == d.ResetAt:
+		d.broken = d.reset
+	case at == d.StallAt:
+		d.broken = d.wait(nil)
+	case d.Every > 0:
 		timer := time.NewTimer(d.Every)
 		defer timer.Stop()
-		if err := d.wait(timer.C); err != nil {
-			return 0, err
-		}
+		d.broken = d.wait(timer.C)
+	}
+	if d.broken != nil {
+		return 0, d.broken
 	}
 	if bit := d.FlipBit - 1 - 8*d.n; d.FlipBit > 0 && bit >= 0 && bit < int64(8*n) {
 		p[bit/8] ^= 1 << (bit % 8)
