@@ -62,13 +62,16 @@ func TestFaultyEndsAsTheWire(t *testing.T) {
 				}
 				return maskstoretest.Fault{}
 			}
-			wire, _ := e.faulty(plan)
-			above := (&maskstoretest.Faulty{Plan: plan}).Storage(e.sound)
-			for where, err := range map[string]error{"on the wire": row.do(wire), "above": row.do(above)} {
+			wire, onWire := e.faulty(plan)
+			above := &maskstoretest.Faulty{Plan: plan}
+			for where, err := range map[string]error{"on the wire": row.do(wire), "above": row.do(above.Storage(e.sound))} {
 				if err != nil || row.want != nil {
 					wantTyped(t, err, row.want)
 				}
 				t.Logf("%s: %v", where, err)
+			}
+			if len(onWire.Fired()) != 1 || len(above.Fired()) != 1 {
+				t.Errorf("fired: %v on the wire, %v above; want one each", onWire.Fired(), above.Fired())
 			}
 		})
 	}

@@ -16,6 +16,8 @@ import (
 // does then. RoundTripper breaks single requests, below what a storage does about them: its checksums and its further
 // attempts. Storage breaks whole calls.
 //
+// A fault that Fired does not tell of proves nothing: its call was not made, or its byte not read.
+//
 // The commit of a group is a Put of its metadata.json (maskstore.MetadataKey), or a PutObject of it: Begin makes the first
 // of an upload, each Renew another, and Complete the last, which commits. So it is the second of a new group.
 type Faulty struct {
@@ -26,6 +28,7 @@ type Faulty struct {
 	planning sync.Mutex // held while Plan runs
 	mu       sync.Mutex
 	calls    []Call
+	fired    []Fired
 }
 
 // Call is a request, or a call of a storage's method.
@@ -52,6 +55,12 @@ type Fault struct {
 	Response Damage  // to what comes: the body of an answer, and of Get
 }
 
+// Fired is a part of a Fault that had an effect on its call.
+type Fired struct {
+	Call
+	Field string // of the Fault, such as "Done", whatever came in the answer's place, or "Response.FlipBit"
+}
+
 // Answer is an answer to a request.
 type Answer struct {
 	Status int         // such as http.StatusServiceUnavailable
@@ -75,30 +84,55 @@ func (f *Faulty) Calls() []Call {
 	return append([]Call(nil), f.calls...)
 }
 
+// Fired gives what has had an effect so far, in the order in which it did. Of Damage that is what hit a byte that was
+// read, once for each body: nothing past the end of the body, or past where its reader stopped.
+func (f *Faulty) Fired() []Fired {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return append([]Fired(nil), f.fired...)
+}
+
+// planned is a call with its fault.
+type planned struct {
+	Fault
+	faulty *Faulty
+	call   Call
+}
+
 // next counts a call, and plans it.
-func (f *Faulty) next(c Call) Fault {
+func (f *Faulty) next(c Call) *planned {
 	f.planning.Lock()
 	defer f.planning.Unlock()
 	f.mu.Lock()
 	c.N = len(f.calls) + 1
 	f.calls = append(f.calls, c)
 	f.mu.Unlock()
-	if f.Plan == nil {
-		return Fault{}
+	p := &planned{faulty: f, call: c}
+	if f.Plan != nil {
+		p.Fault = f.Plan(c)
 	}
-	return f.Plan(c)
+	return p
+}
+
+// fired notes that a field of the fault has an effect.
+func (p *planned) fired(field string) {
+	p.faulty.mu.Lock()
+	defer p.faulty.mu.Unlock()
+	p.faulty.fired = append(p.faulty.fired, Fired{p.call, field})
 }
 
 // errReset is what a connection gives that the other side, or something between, has reset.
 var errReset = &net.OpError{Op: "read", Net: "tcp", Err: syscall.ECONNRESET}
 
 // begin does what comes before the call, and gives the error that keeps it from being made.
-func (f *Fault) begin(ctx context.Context) error {
-	if f.Hook != nil {
-		f.Hook()
+func (p *planned) begin(ctx context.Context) error {
+	if p.Hook != nil {
+		p.fired("Hook")
+		p.Hook()
 	}
-	if f.Delay > 0 {
-		timer := time.NewTimer(f.Delay)
+	if p.Delay > 0 {
+		p.fired("Delay")
+		timer := time.NewTimer(p.Delay)
 		defer timer.Stop()
 		select {
 		case <-timer.C:
@@ -106,16 +140,18 @@ func (f *Fault) begin(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
-	if f.Done {
+	if p.Done || p.Err == nil {
 		return nil
 	}
-	return f.Err
+	p.fired("Err")
+	return p.Err
 }
 
-// lost is the error in the place of what a call gave.
-func (f *Fault) lost() error {
-	if f.Err != nil {
-		return f.Err
+// lost gives the error in the place of what a call gave.
+func (p *planned) lost() error {
+	p.fired("Done")
+	if p.Err != nil {
+		return p.Err
 	}
 	return errReset
 }
@@ -148,12 +184,13 @@ func (t *faultyTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	if fault.Answer != nil && !fault.Done {
+		fault.fired("Answer")
 		closeBody(r)
 		return fault.answer(r), nil
 	}
 	if fault.Request != (Damage{}) {
 		r = r.Clone(ctx)
-		r.Body, r.GetBody = fault.Request.to(ctx, r.Body, errReset), nil // which would give an undamaged one
+		r.Body, r.GetBody = fault.sent(ctx, r.Body, errReset), nil // which would give an undamaged one
 	}
 	resp, err := t.next.RoundTrip(r)
 	if fault.Done {
@@ -161,13 +198,14 @@ func (t *faultyTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 			io.Copy(io.Discard, resp.Body) // by its end the server has done it
 			resp.Body.Close()
 		}
+		lost := fault.lost()
 		if fault.Answer != nil {
 			return fault.answer(r), nil
 		}
-		return nil, fault.lost()
+		return nil, lost
 	}
 	if err == nil {
-		resp.Body = fault.Response.to(ctx, resp.Body, errReset)
+		resp.Body = fault.comes(ctx, resp.Body, errReset)
 	}
 	return resp, err
 }
@@ -178,9 +216,9 @@ func closeBody(r *http.Request) {
 	}
 }
 
-// answer gives fault.Answer to r.
-func (f *Fault) answer(r *http.Request) *http.Response {
-	a := f.Answer
+// answer gives the fault's Answer to r.
+func (p *planned) answer(r *http.Request) *http.Response {
+	a := p.Answer
 	h := a.Header.Clone()
 	if h == nil {
 		h = http.Header{}
@@ -188,7 +226,7 @@ func (f *Fault) answer(r *http.Request) *http.Response {
 	return &http.Response{
 		Status: fmt.Sprint(a.Status, " ", http.StatusText(a.Status)), StatusCode: a.Status, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		Header: h, ContentLength: int64(len(a.Body)), Request: r,
-		Body: f.Response.to(r.Context(), io.NopCloser(strings.NewReader(a.Body)), errReset),
+		Body: p.comes(r.Context(), io.NopCloser(strings.NewReader(a.Body)), errReset),
 	}
 }
 
@@ -219,12 +257,24 @@ func requestCall(r *http.Request) Call {
 	return c
 }
 
-// to gives body with the damage done to it. Its Read gives reset where the connection is reset.
-func (d Damage) to(ctx context.Context, body io.ReadCloser, reset error) io.ReadCloser {
+// sent gives the body of what is sent, damaged. Its Read gives reset where the connection is reset.
+func (p *planned) sent(ctx context.Context, body io.ReadCloser, reset error) io.ReadCloser {
+	return p.damage(ctx, body, reset, p.Request, "Request.")
+}
+
+// comes gives the body of what comes, damaged.
+func (p *planned) comes(ctx context.Context, body io.ReadCloser, reset error) io.ReadCloser {
+	return p.damage(ctx, body, reset, p.Response, "Response.")
+}
+
+func (p *planned) damage(ctx context.Context, body io.ReadCloser, reset error, d Damage, side string) io.ReadCloser {
 	if d == (Damage{}) || body == nil || body == http.NoBody {
 		return body
 	}
-	return &damagedBody{Damage: d, ReadCloser: body, ctx: ctx, reset: reset, closed: make(chan struct{})}
+	return &damagedBody{
+		Damage: d, ReadCloser: body, ctx: ctx, reset: reset, closed: make(chan struct{}),
+		fired: func(field string) { p.fired(side + field) },
+	}
 }
 
 type damagedBody struct {
@@ -232,6 +282,7 @@ type damagedBody struct {
 	io.ReadCloser
 	ctx    context.Context
 	reset  error
+	fired  func(field string)
 	n      int64 // how many bytes have passed
 	broken error // what ended it, and each further Read gives
 	close  sync.Once
@@ -262,10 +313,15 @@ func (d *damagedBody) Read(p []byte) (int, error) {
 	}
 	switch at := d.n + 1; {
 	case at == d.ResetAt:
+		d.fired("ResetAt")
 		d.broken = d.reset
 	case at == d.StallAt:
+		d.fired("StallAt")
 		d.broken = d.wait(nil)
 	case d.Every > 0:
+		if at == 1 {
+			d.fired("Every")
+		}
 		timer := time.NewTimer(d.Every)
 		defer timer.Stop()
 		d.broken = d.wait(timer.C)
@@ -274,6 +330,7 @@ func (d *damagedBody) Read(p []byte) (int, error) {
 		return 0, d.broken
 	}
 	if bit := d.FlipBit - 1 - 8*d.n; d.FlipBit > 0 && bit >= 0 && bit < int64(8*n) {
+		d.fired("FlipBit")
 		p[bit/8] ^= 1 << (bit % 8)
 	}
 	d.n += int64(n)

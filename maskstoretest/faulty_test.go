@@ -257,6 +257,64 @@ func TestFaultyPartIsReset(t *testing.T) {
 	wantFault(t, err, syscall.ECONNRESET)
 }
 
+// Fired tells what had an effect: of damage, what hit a byte.
+func TestFaultyFired(t *testing.T) {
+	boom := errors.New("boom")
+	all := maskstoretest.Damage{StallAt: 5, FlipBit: 1, Every: time.Second}
+	past := maskstoretest.Damage{ResetAt: 6, StallAt: 6, FlipBit: 41}
+	for name, row := range map[string]struct {
+		fault maskstoretest.Fault
+		want  string // of a Put, a Stat, a List, and a Get that reads 3 bytes
+	}{
+		"nothing":      {maskstoretest.Fault{}, ""},
+		"error":        {maskstoretest.Fault{Err: boom}, "Put Err, Stat Err, List Err, Get Err"},
+		"lost":         {maskstoretest.Fault{Done: true, Err: boom}, "Put Done, Stat Done, List Done, Get Done"},
+		"before":       {maskstoretest.Fault{Hook: func() {}, Delay: time.Second}, "Put Hook, Put Delay, Stat Hook, Stat Delay, List Hook, List Delay, Get Hook, Get Delay"},
+		"sent":         {maskstoretest.Fault{Request: all}, "Put Request.Every, Put Request.FlipBit, Put Request.StallAt"},
+		"sent: reset":  {maskstoretest.Fault{Request: maskstoretest.Damage{ResetAt: 5}}, "Put Request.ResetAt"},
+		"sent: past":   {maskstoretest.Fault{Request: past}, ""},
+		"comes":        {maskstoretest.Fault{Response: all}, "Get Response.Every, Get Response.FlipBit"},
+		"comes: reset": {maskstoretest.Fault{Response: maskstoretest.Damage{ResetAt: 3}}, "Get Response.ResetAt"},
+		"comes: late":  {maskstoretest.Fault{Response: maskstoretest.Damage{ResetAt: 4, FlipBit: 25}}, ""},
+		"an answer":    {maskstoretest.Fault{Answer: &maskstoretest.Answer{Status: 500}}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+				defer cancel()
+				memory := &maskstore.Memory{}
+				faulty := &maskstoretest.Faulty{Plan: func(maskstoretest.Call) maskstoretest.Fault { return row.fault }}
+				storage := faulty.Storage(memory)
+				storage.Put(ctx, faultyKey, strings.NewReader("hello"), nil)
+				if _, err := memory.Put(t.Context(), faultyKey, strings.NewReader("hello"), nil); err != nil {
+					t.Fatal(err)
+				}
+				ctx, cancel = context.WithTimeout(t.Context(), 30*time.Second)
+				defer cancel()
+				storage.Stat(ctx, faultyKey)
+				for range storage.List(ctx, "mask/", nil) {
+				}
+				if object, err := storage.Get(ctx, faultyKey, nil); err == nil {
+					io.ReadFull(object.Body, make([]byte, 3))
+					object.Body.Close()
+				}
+				if got := fired(faulty); got != row.want {
+					t.Errorf("fired: %s; want %s", got, row.want)
+				}
+			})
+		})
+	}
+}
+
+// fired prints what fired.
+func fired(faulty *maskstoretest.Faulty) string {
+	var all []string
+	for _, f := range faulty.Fired() {
+		all = append(all, f.Op+" "+f.Field)
+	}
+	return strings.Join(all, ", ")
+}
+
 // Each fault of a request does what it says, to what the server sees and to the answer.
 func TestFaultyRequests(t *testing.T) {
 	boom := errors.New("boom")
@@ -267,17 +325,18 @@ func TestFaultyRequests(t *testing.T) {
 		seen  []string // by the server; "!": not whole
 		want  string   // status, header and body
 		short bool     // the answer breaks off
+		fired string
 	}{
-		"nothing":          {maskstoretest.Fault{}, nil, []string{"sent"}, "200  got sent", false},
-		"error":            {maskstoretest.Fault{Err: boom}, boom, nil, "", false},
-		"lost":             {maskstoretest.Fault{Done: true}, syscall.ECONNRESET, []string{"sent"}, "", false},
-		"answer":           {maskstoretest.Fault{Answer: slow}, nil, nil, "503 3 slow down", false},
-		"answer when done": {maskstoretest.Fault{Answer: slow, Done: true}, nil, []string{"sent"}, "503 3 slow down", false},
-		"answer cut":       {maskstoretest.Fault{Answer: slow, Response: maskstoretest.Damage{ResetAt: 5}}, nil, nil, "503 3 slow", true},
-		"sent: reset":      {maskstoretest.Fault{Request: maskstoretest.Damage{ResetAt: 3}}, syscall.ECONNRESET, []string{"!"}, "", false},
-		"sent: flipped":    {maskstoretest.Fault{Request: maskstoretest.Damage{FlipBit: 6}}, nil, []string{"Sent"}, "200  got Sent", false},
-		"comes: reset":     {maskstoretest.Fault{Response: maskstoretest.Damage{ResetAt: 4}}, nil, []string{"sent"}, "200  got", true},
-		"comes: flipped":   {maskstoretest.Fault{Response: maskstoretest.Damage{FlipBit: 6}}, nil, []string{"sent"}, "200  Got sent", false},
+		"nothing":          {maskstoretest.Fault{}, nil, []string{"sent"}, "200  got sent", false, ""},
+		"error":            {maskstoretest.Fault{Err: boom}, boom, nil, "", false, "PutObject Err"},
+		"lost":             {maskstoretest.Fault{Done: true}, syscall.ECONNRESET, []string{"sent"}, "", false, "PutObject Done"},
+		"answer":           {maskstoretest.Fault{Answer: slow}, nil, nil, "503 3 slow down", false, "PutObject Answer"},
+		"answer when done": {maskstoretest.Fault{Answer: slow, Done: true}, nil, []string{"sent"}, "503 3 slow down", false, "PutObject Done"},
+		"answer cut":       {maskstoretest.Fault{Answer: slow, Response: maskstoretest.Damage{ResetAt: 5}}, nil, nil, "503 3 slow", true, "PutObject Answer, PutObject Response.ResetAt"},
+		"sent: reset":      {maskstoretest.Fault{Request: maskstoretest.Damage{ResetAt: 3}}, syscall.ECONNRESET, []string{"!"}, "", false, "PutObject Request.ResetAt"},
+		"sent: flipped":    {maskstoretest.Fault{Request: maskstoretest.Damage{FlipBit: 6}}, nil, []string{"Sent"}, "200  got Sent", false, "PutObject Request.FlipBit"},
+		"comes: reset":     {maskstoretest.Fault{Response: maskstoretest.Damage{ResetAt: 4}}, nil, []string{"sent"}, "200  got", true, "PutObject Response.ResetAt"},
+		"comes: flipped":   {maskstoretest.Fault{Response: maskstoretest.Damage{FlipBit: 6}}, nil, []string{"sent"}, "200  Got sent", false, "PutObject Response.FlipBit"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			seen := make(chan string, 1)
@@ -315,6 +374,9 @@ func TestFaultyRequests(t *testing.T) {
 			}
 			if len(seen) > 0 {
 				t.Errorf("the server saw %q", <-seen)
+			}
+			if got := fired(faulty); got != row.fired {
+				t.Errorf("fired: %s; want %s", got, row.fired)
 			}
 		})
 	}
@@ -408,11 +470,15 @@ func ExampleFaulty() {
 	put, _ := new(maskstore.DirectUploader).Upload(ctx, upload.Masks[0].URL, maskstore.BytesBody(mask))
 	done, err := group.Complete(ctx, upload.UploadID, map[string]string{upload.Masks[0].Key: put.ETag}, nil)
 	fmt.Println(done.Manifest.Revision, err)
+	for _, f := range faulty.Fired() { // none would mean that nothing was tested
+		fmt.Println(f.Op, f.Key, f.Field)
+	}
 	for _, c := range faulty.Calls() {
 		fmt.Print(c.Op, " ")
 	}
 	// Output:
 	// 1 <nil>
+	// Put mask/brain/tumour/metadata.json Done
 	// UploadURL Get Put UploadURL Get List Put Get
 }
 
