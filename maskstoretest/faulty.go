@@ -13,7 +13,13 @@ import (
 )
 
 // Faulty makes a storage, or the network before one, fail as Plan says, so that a program can be tested for what it
-// does then. RoundTripper breaks single requests, below what a storage does about them; Storage breaks whole calls.
+// does then. RoundTripper breaks single requests, below what a storage does about them: its checksums and its further
+// attempts. Storage breaks whole calls.
+//
+// A fault that Fired does not tell of proves nothing: its call was not made, or its byte not read.
+//
+// The commit of a group is a Put of its metadata.json (maskstore.MetadataKey), or a PutObject of it: Begin makes the first
+// of an upload, each Renew another, and Complete the last, which commits. So it is the second of a new group.
 type Faulty struct {
 	// Plan tells what goes wrong with a call. It is called as the call begins, by one goroutine at a time, and may ask for
 	// Calls. nil: nothing goes wrong.
@@ -22,6 +28,7 @@ type Faulty struct {
 	planning sync.Mutex // held while Plan runs
 	mu       sync.Mutex
 	calls    []Call
+	fired    []Fired
 }
 
 // Call is a request, or a call of a storage's method.
@@ -38,12 +45,20 @@ type Call struct {
 type Fault struct {
 	Hook  func()        // is called first: to end a context, or change what the server does; nil: none
 	Delay time.Duration // passes before the call is made; the end of the call's context ends it
-	Err   error         // what the call fails with, without being made; of a storage's method as an *Error; nil: it does not
+	// Err is what the call fails with, without being made; nil: it does not. A storage's method gives an *Error as it is, one
+	// of package maskstore's kinds as the Kind of one, and any other error but a context's as the cause of ErrUnavailable.
+	Err error
 	// Done: the call is made, but what it gives is lost. Err (nil: a connection that was reset) or Answer comes in its place.
 	Done     bool
 	Answer   *Answer // of a request, in the server's place, which does not see the request unless Done; nil: the server's
 	Request  Damage  // to what is sent: the body of a request, of Put and of UploadPart
 	Response Damage  // to what comes: the body of an answer, and of Get
+}
+
+// Fired is a part of a Fault that had an effect on its call.
+type Fired struct {
+	Call
+	Field string // of the Fault, such as "Done", whatever came in the answer's place, or "Response.FlipBit"
 }
 
 // Answer is an answer to a request.
@@ -69,30 +84,55 @@ func (f *Faulty) Calls() []Call {
 	return append([]Call(nil), f.calls...)
 }
 
+// Fired gives what has had an effect so far, in the order in which it did. Of Damage that is what hit a byte that was
+// read, once for each body: nothing past the end of the body, or past where its reader stopped.
+func (f *Faulty) Fired() []Fired {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return append([]Fired(nil), f.fired...)
+}
+
+// planned is a call with its fault.
+type planned struct {
+	Fault
+	faulty *Faulty
+	call   Call
+}
+
 // next counts a call, and plans it.
-func (f *Faulty) next(c Call) Fault {
+func (f *Faulty) next(c Call) *planned {
 	f.planning.Lock()
 	defer f.planning.Unlock()
 	f.mu.Lock()
 	c.N = len(f.calls) + 1
 	f.calls = append(f.calls, c)
 	f.mu.Unlock()
-	if f.Plan == nil {
-		return Fault{}
+	p := &planned{faulty: f, call: c}
+	if f.Plan != nil {
+		p.Fault = f.Plan(c)
 	}
-	return f.Plan(c)
+	return p
+}
+
+// fired notes that a field of the fault has an effect.
+func (p *planned) fired(field string) {
+	p.faulty.mu.Lock()
+	defer p.faulty.mu.Unlock()
+	p.faulty.fired = append(p.faulty.fired, Fired{p.call, field})
 }
 
 // errReset is what a connection gives that the other side, or something between, has reset.
 var errReset = &net.OpError{Op: "read", Net: "tcp", Err: syscall.ECONNRESET}
 
 // begin does what comes before the call, and gives the error that keeps it from being made.
-func (f *Fault) begin(ctx context.Context) error {
-	if f.Hook != nil {
-		f.Hook()
+func (p *planned) begin(ctx context.Context) error {
+	if p.Hook != nil {
+		p.fired("Hook")
+		p.Hook()
 	}
-	if f.Delay > 0 {
-		timer := time.NewTimer(f.Delay)
+	if p.Delay > 0 {
+		p.fired("Delay")
+		timer := time.NewTimer(p.Delay)
 		defer timer.Stop()
 		select {
 		case <-timer.C:
@@ -100,16 +140,18 @@ func (f *Fault) begin(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
-	if f.Done {
+	if p.Done || p.Err == nil {
 		return nil
 	}
-	return f.Err
+	p.fired("Err")
+	return p.Err
 }
 
-// lost is the error in the place of what a call gave.
-func (f *Fault) lost() error {
-	if f.Err != nil {
-		return f.Err
+// lost gives the error in the place of what a call gave.
+func (p *planned) lost() error {
+	p.fired("Done")
+	if p.Err != nil {
+		return p.Err
 	}
 	return errReset
 }
@@ -142,12 +184,13 @@ func (t *faultyTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	if fault.Answer != nil && !fault.Done {
+		fault.fired("Answer")
 		closeBody(r)
 		return fault.answer(r), nil
 	}
 	if fault.Request != (Damage{}) {
 		r = r.Clone(ctx)
-		r.Body, r.GetBody = fault.Request.to(ctx, r.Body), nil // which would give an undamaged one
+		r.Body, r.GetBody = fault.sent(ctx, r.Body, errReset), nil // which would give an undamaged one
 	}
 	resp, err := t.next.RoundTrip(r)
 	if fault.Done {
@@ -155,13 +198,14 @@ func (t *faultyTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 			io.Copy(io.Discard, resp.Body) // by its end the server has done it
 			resp.Body.Close()
 		}
+		lost := fault.lost()
 		if fault.Answer != nil {
 			return fault.answer(r), nil
 		}
-		return nil, fault.lost()
+		return nil, lost
 	}
 	if err == nil {
-		resp.Body = fault.Response.to(ctx, resp.Body)
+		resp.Body = fault.comes(ctx, resp.Body, errReset)
 	}
 	return resp, err
 }
@@ -172,9 +216,9 @@ func closeBody(r *http.Request) {
 	}
 }
 
-// answer gives fault.Answer to r.
-func (f *Fault) answer(r *http.Request) *http.Response {
-	a := f.Answer
+// answer gives the fault's Answer to r.
+func (p *planned) answer(r *http.Request) *http.Response {
+	a := p.Answer
 	h := a.Header.Clone()
 	if h == nil {
 		h = http.Header{}
@@ -182,7 +226,7 @@ func (f *Fault) answer(r *http.Request) *http.Response {
 	return &http.Response{
 		Status: fmt.Sprint(a.Status, " ", http.StatusText(a.Status)), StatusCode: a.Status, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		Header: h, ContentLength: int64(len(a.Body)), Request: r,
-		Body: f.Response.to(r.Context(), io.NopCloser(strings.NewReader(a.Body))),
+		Body: p.comes(r.Context(), io.NopCloser(strings.NewReader(a.Body)), errReset),
 	}
 }
 
@@ -213,19 +257,34 @@ func requestCall(r *http.Request) Call {
 	return c
 }
 
-// to gives body with the damage done to it.
-func (d Damage) to(ctx context.Context, body io.ReadCloser) io.ReadCloser {
+// sent gives the body of what is sent, damaged. Its Read gives reset where the connection is reset.
+func (p *planned) sent(ctx context.Context, body io.ReadCloser, reset error) io.ReadCloser {
+	return p.damage(ctx, body, reset, p.Request, "Request.")
+}
+
+// comes gives the body of what comes, damaged.
+func (p *planned) comes(ctx context.Context, body io.ReadCloser, reset error) io.ReadCloser {
+	return p.damage(ctx, body, reset, p.Response, "Response.")
+}
+
+func (p *planned) damage(ctx context.Context, body io.ReadCloser, reset error, d Damage, side string) io.ReadCloser {
 	if d == (Damage{}) || body == nil || body == http.NoBody {
 		return body
 	}
-	return &damagedBody{Damage: d, ctx: ctx, ReadCloser: body, closed: make(chan struct{})}
+	return &damagedBody{
+		Damage: d, ReadCloser: body, ctx: ctx, reset: reset, closed: make(chan struct{}),
+		fired: func(field string) { p.fired(side + field) },
+	}
 }
 
 type damagedBody struct {
 	Damage
 	io.ReadCloser
 	ctx    context.Context
+	reset  error
+	fired  func(field string)
 	n      int64 // how many bytes have passed
+	broken error // what ended it, and each further Read gives
 	close  sync.Once
 	closed chan struct{}
 }
@@ -237,6 +296,9 @@ func (d *damagedBody) Close() error {
 }
 
 func (d *damagedBody) Read(p []byte) (int, error) {
+	if d.broken != nil {
+		return 0, d.broken
+	}
 	for _, at := range []int64{d.ResetAt, d.StallAt} {
 		if left := at - 1 - d.n; at > 0 && left >= 0 && int64(len(p)) > max(left, 1) {
 			p = p[:max(left, 1)] // at is not passed within a Read
@@ -245,23 +307,30 @@ func (d *damagedBody) Read(p []byte) (int, error) {
 	if d.Every > 0 && len(p) > 1 {
 		p = p[:1]
 	}
-	switch d.n + 1 {
-	case d.ResetAt:
-		return 0, errReset
-	case d.StallAt:
-		if err := d.wait(nil); err != nil {
-			return 0, err
-		}
-	}
 	n, err := d.ReadCloser.Read(p)
-	if d.Every > 0 && n > 0 {
+	if n == 0 {
+		return 0, err
+	}
+	switch at := d.n + 1; {
+	case at == d.ResetAt:
+		d.fired("ResetAt")
+		d.broken = d.reset
+	case at == d.StallAt:
+		d.fired("StallAt")
+		d.broken = d.wait(nil)
+	case d.Every > 0:
+		if at == 1 {
+			d.fired("Every")
+		}
 		timer := time.NewTimer(d.Every)
 		defer timer.Stop()
-		if err := d.wait(timer.C); err != nil {
-			return 0, err
-		}
+		d.broken = d.wait(timer.C)
+	}
+	if d.broken != nil {
+		return 0, d.broken
 	}
 	if bit := d.FlipBit - 1 - 8*d.n; d.FlipBit > 0 && bit >= 0 && bit < int64(8*n) {
+		d.fired("FlipBit")
 		p[bit/8] ^= 1 << (bit % 8)
 	}
 	d.n += int64(n)

@@ -1,16 +1,26 @@
 package maskstoretest
 
 import (
+	"cmp"
 	"context"
+	"crypto/sha256"
 	"errors"
+	"fmt"
+	"hash"
 	"io"
 	"iter"
+	"reflect"
 
 	"github.com/pacs-extension/maskstore"
 )
 
 // Storage gives a storage that makes its calls on s, and breaks them. The capabilities of s that As finds in it break
 // as well. What a client does with a URL that s signed does not pass through it.
+//
+// Damage ends as it does between a storage and its server: a reset is ErrUnavailable, a flipped bit ErrChecksum where a
+// SHA-256 tells: PutOptions.SHA256, a part's Body.SHA256, and of a whole read GetOptions.SHA256 or else the object's. Where
+// none does, as in a range, in an object made of parts and in what is put without one, the damaged bytes are read, or
+// stored, without an error. What goes over the wire, with the checksums that a storage adds by itself, RoundTripper damages.
 func (f *Faulty) Storage(s maskstore.ObjectStorage) maskstore.ObjectStorage {
 	return &faultyStorage{f, s}
 }
@@ -43,8 +53,12 @@ func (s *faultyStorage) As(target any) bool {
 	return ok
 }
 
+// errSending is what the body of a Put or a part gives where its connection is reset: an error of a body that has no kind is
+// the caller's own.
+var errSending = &maskstore.Error{Kind: maskstore.ErrUnavailable, Err: errReset}
+
 // call plans a call of a method, and makes it unless the plan is against it.
-func call[T any](ctx context.Context, f *Faulty, op, key string, do func(Fault) (T, error)) (T, error) {
+func call[T any](ctx context.Context, f *Faulty, op, key string, do func(*planned) (T, error)) (T, error) {
 	var none T
 	fault := f.next(Call{Op: op, Key: key})
 	if err := fault.begin(ctx); err != nil {
@@ -59,12 +73,18 @@ func call[T any](ctx context.Context, f *Faulty, op, key string, do func(Fault) 
 
 // failed gives err as a storage does.
 func failed(op, key string, err error) error {
+	if e, ok := err.(*maskstore.Error); ok && e.Op == "" {
+		return &maskstore.Error{Op: op, Key: cmp.Or(e.Key, key), Kind: e.Kind, Err: e.Err}
+	}
 	if _, ok := errors.AsType[*maskstore.Error](err); ok {
 		return err
 	}
 	kind := maskstore.ErrUnavailable
-	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+	switch {
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		kind = nil
+	case err == maskstore.ErrUnsupported, reflect.TypeOf(err) == reflect.TypeOf(kind): // the type of all other kinds
+		kind, err = err, nil
 	}
 	return &maskstore.Error{Op: op, Key: key, Kind: kind, Err: err}
 }
@@ -90,21 +110,24 @@ func listing[T any](ctx context.Context, f *Faulty, op, prefix string, inner ite
 }
 
 func (s *faultyStorage) UploadURL(ctx context.Context, key string, opts *maskstore.UploadURLOptions) (maskstore.SignedURL, error) {
-	return call(ctx, s.faulty, "UploadURL", key, func(Fault) (maskstore.SignedURL, error) { return s.inner.UploadURL(ctx, key, opts) })
+	return call(ctx, s.faulty, "UploadURL", key, func(*planned) (maskstore.SignedURL, error) { return s.inner.UploadURL(ctx, key, opts) })
 }
 
 func (s *faultyStorage) DownloadURL(ctx context.Context, key string, opts *maskstore.DownloadURLOptions) (maskstore.SignedURL, error) {
-	return call(ctx, s.faulty, "DownloadURL", key, func(Fault) (maskstore.SignedURL, error) { return s.inner.DownloadURL(ctx, key, opts) })
+	return call(ctx, s.faulty, "DownloadURL", key, func(*planned) (maskstore.SignedURL, error) { return s.inner.DownloadURL(ctx, key, opts) })
 }
 
 func (s *faultyStorage) Put(ctx context.Context, key string, body io.Reader, opts *maskstore.PutOptions) (maskstore.ObjectInfo, error) {
-	return call(ctx, s.faulty, "Put", key, func(fault Fault) (maskstore.ObjectInfo, error) {
-		return s.inner.Put(ctx, key, fault.Request.to(ctx, io.NopCloser(body)), opts)
+	return call(ctx, s.faulty, "Put", key, func(fault *planned) (maskstore.ObjectInfo, error) {
+		if body != nil {
+			body = fault.sent(ctx, io.NopCloser(body), errSending)
+		}
+		return s.inner.Put(ctx, key, body, opts)
 	})
 }
 
 func (s *faultyStorage) Get(ctx context.Context, key string, opts *maskstore.GetOptions) (*maskstore.Object, error) {
-	return call(ctx, s.faulty, "Get", key, func(fault Fault) (*maskstore.Object, error) {
+	return call(ctx, s.faulty, "Get", key, func(fault *planned) (*maskstore.Object, error) {
 		object, err := s.inner.Get(ctx, key, opts)
 		if err != nil {
 			return nil, err
@@ -112,13 +135,48 @@ func (s *faultyStorage) Get(ctx context.Context, key string, opts *maskstore.Get
 		if fault.Done {
 			return nil, object.Body.Close()
 		}
-		object.Body = fault.Response.to(ctx, object.Body)
+		if fault.Response == (Damage{}) {
+			return object, nil
+		}
+		var o maskstore.GetOptions
+		if opts != nil {
+			o = *opts
+		}
+		checked := &checkedBody{key: key, hash: sha256.New()}
+		if o.Offset == 0 && o.Length == 0 {
+			checked.want = cmp.Or(o.SHA256, object.SHA256)
+		}
+		checked.ReadCloser = fault.comes(ctx, object.Body, fmt.Errorf("the answer broke off: %w", errReset))
+		object.Body = checked
 		return object, nil
 	})
 }
 
+// checkedBody is a damaged body that ends as a storage's own does, which was checked before the damage.
+type checkedBody struct {
+	io.ReadCloser
+	key  string
+	hash hash.Hash
+	want maskstore.SHA256 // zero: nothing tells
+}
+
+func (b *checkedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	b.hash.Write(p[:n])
+	if err == nil {
+		return n, nil
+	}
+	if err != io.EOF {
+		return n, failed("Get", b.key, err)
+	}
+	if got := maskstore.SHA256(b.hash.Sum(nil)); !b.want.IsZero() && got != b.want {
+		return 0, &maskstore.Error{Op: "Get", Key: b.key, Kind: maskstore.ErrChecksum, Err: fmt.Errorf("the content has SHA-256 %v, not %v", got, b.want)}
+	}
+	return n, io.EOF
+}
+
 func (s *faultyStorage) Stat(ctx context.Context, key string) (maskstore.ObjectInfo, error) {
-	return call(ctx, s.faulty, "Stat", key, func(Fault) (maskstore.ObjectInfo, error) { return s.inner.Stat(ctx, key) })
+	return call(ctx, s.faulty, "Stat", key, func(*planned) (maskstore.ObjectInfo, error) { return s.inner.Stat(ctx, key) })
 }
 
 func (s *faultyStorage) Delete(ctx context.Context, keys ...string) error {
@@ -126,7 +184,7 @@ func (s *faultyStorage) Delete(ctx context.Context, keys ...string) error {
 	if len(keys) > 0 {
 		first = keys[0]
 	}
-	_, err := call(ctx, s.faulty, "Delete", first, func(Fault) (any, error) { return nil, s.inner.Delete(ctx, keys...) })
+	_, err := call(ctx, s.faulty, "Delete", first, func(*planned) (any, error) { return nil, s.inner.Delete(ctx, keys...) })
 	return err
 }
 
@@ -140,7 +198,7 @@ type faultyCopier struct {
 }
 
 func (c faultyCopier) Copy(ctx context.Context, src, dst string, opts *maskstore.CopyOptions) (maskstore.ObjectInfo, error) {
-	return call(ctx, c.faulty, "Copy", dst, func(Fault) (maskstore.ObjectInfo, error) { return c.inner.Copy(ctx, src, dst, opts) })
+	return call(ctx, c.faulty, "Copy", dst, func(*planned) (maskstore.ObjectInfo, error) { return c.inner.Copy(ctx, src, dst, opts) })
 }
 
 type faultyBatch struct {
@@ -153,7 +211,7 @@ func (b faultyBatch) PutBatch(ctx context.Context, items []maskstore.UploadItem,
 	if len(items) > 0 {
 		first = items[0].Key
 	}
-	infos, err := call(ctx, b.faulty, "PutBatch", first, func(Fault) ([]maskstore.ObjectInfo, error) { return b.inner.PutBatch(ctx, items, opts) })
+	infos, err := call(ctx, b.faulty, "PutBatch", first, func(*planned) ([]maskstore.ObjectInfo, error) { return b.inner.PutBatch(ctx, items, opts) })
 	if infos == nil && err != nil {
 		infos = make([]maskstore.ObjectInfo, len(items))
 	}
@@ -166,18 +224,18 @@ type faultyMultipart struct {
 }
 
 func (m faultyMultipart) CreateMultipartUpload(ctx context.Context, key string, opts *maskstore.PutOptions) (string, error) {
-	return call(ctx, m.faulty, "CreateMultipartUpload", key, func(Fault) (string, error) { return m.inner.CreateMultipartUpload(ctx, key, opts) })
+	return call(ctx, m.faulty, "CreateMultipartUpload", key, func(*planned) (string, error) { return m.inner.CreateMultipartUpload(ctx, key, opts) })
 }
 
 func (m faultyMultipart) UploadPart(ctx context.Context, key, uploadID string, partNumber int, body maskstore.Body) (maskstore.Part, error) {
-	return call(ctx, m.faulty, "UploadPart", key, func(fault Fault) (maskstore.Part, error) {
+	return call(ctx, m.faulty, "UploadPart", key, func(fault *planned) (maskstore.Part, error) {
 		if open := body.Open; open != nil {
 			body.Open = func() (io.ReadCloser, error) {
 				r, err := open()
 				if err != nil {
 					return nil, err
 				}
-				return fault.Request.to(ctx, r), nil
+				return fault.sent(ctx, r, errSending), nil
 			}
 		}
 		return m.inner.UploadPart(ctx, key, uploadID, partNumber, body)
@@ -185,7 +243,7 @@ func (m faultyMultipart) UploadPart(ctx context.Context, key, uploadID string, p
 }
 
 func (m faultyMultipart) UploadPartURL(ctx context.Context, key, uploadID string, partNumber int, opts *maskstore.UploadURLOptions) (maskstore.SignedURL, error) {
-	return call(ctx, m.faulty, "UploadPartURL", key, func(Fault) (maskstore.SignedURL, error) {
+	return call(ctx, m.faulty, "UploadPartURL", key, func(*planned) (maskstore.SignedURL, error) {
 		return m.inner.UploadPartURL(ctx, key, uploadID, partNumber, opts)
 	})
 }
@@ -195,13 +253,13 @@ func (m faultyMultipart) ListParts(ctx context.Context, key, uploadID string) it
 }
 
 func (m faultyMultipart) CompleteMultipartUpload(ctx context.Context, key, uploadID string, parts []maskstore.Part, opts *maskstore.PutOptions) (maskstore.ObjectInfo, error) {
-	return call(ctx, m.faulty, "CompleteMultipartUpload", key, func(Fault) (maskstore.ObjectInfo, error) {
+	return call(ctx, m.faulty, "CompleteMultipartUpload", key, func(*planned) (maskstore.ObjectInfo, error) {
 		return m.inner.CompleteMultipartUpload(ctx, key, uploadID, parts, opts)
 	})
 }
 
 func (m faultyMultipart) AbortMultipartUpload(ctx context.Context, key, uploadID string) error {
-	_, err := call(ctx, m.faulty, "AbortMultipartUpload", key, func(Fault) (any, error) { return nil, m.inner.AbortMultipartUpload(ctx, key, uploadID) })
+	_, err := call(ctx, m.faulty, "AbortMultipartUpload", key, func(*planned) (any, error) { return nil, m.inner.AbortMultipartUpload(ctx, key, uploadID) })
 	return err
 }
 

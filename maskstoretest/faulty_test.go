@@ -8,6 +8,8 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"path"
+	"reflect"
 	"slices"
 	"strings"
 	"syscall"
@@ -45,6 +47,9 @@ func TestFaultyStorage(t *testing.T) {
 	}
 	maskstoretest.Test(t, func(t *testing.T) maskstore.ObjectStorage { return faulty.Storage(bare{newMemory(t)}) },
 		&maskstoretest.Options{NoSigning: true, NoCopy: true, NoMultipart: true})
+	if _, err := faulty.Storage(newMemory(t)).Put(t.Context(), faultyKey, nil, nil); !errors.Is(err, maskstore.ErrInvalidArgument) {
+		t.Errorf("a Put without a body: %v", err)
+	}
 	if batch, ok := maskstore.As[maskstore.BatchPutter](faulty.Storage(newMemory(t))); ok {
 		t.Errorf("found %T", batch)
 	}
@@ -67,13 +72,14 @@ func TestFaultyCalls(t *testing.T) {
 		"lost by error":   {maskstoretest.Fault{Done: true, Err: boom}, boom, content, "", boom},
 		"sent: reset":     {maskstoretest.Fault{Request: maskstoretest.Damage{ResetAt: 5}}, syscall.ECONNRESET, "", content, nil},
 		"sent: first":     {maskstoretest.Fault{Request: maskstoretest.Damage{ResetAt: 1}}, syscall.ECONNRESET, "", content, nil},
-		"sent: past it":   {maskstoretest.Fault{Request: maskstoretest.Damage{ResetAt: 7, StallAt: 7, FlipBit: 41}}, nil, content, content, nil},
+		"sent: past it":   {maskstoretest.Fault{Request: maskstoretest.Damage{ResetAt: 6, StallAt: 6, FlipBit: 41}}, nil, content, content, nil},
 		"sent: flipped":   {maskstoretest.Fault{Request: maskstoretest.Damage{FlipBit: 5*8 - 2}}, nil, "hellO", content, nil},
 		"sent: slow":      {maskstoretest.Fault{Request: maskstoretest.Damage{Every: time.Second}}, nil, content, content, nil},
 		"sent: stalls":    {maskstoretest.Fault{Request: maskstoretest.Damage{StallAt: 3}}, context.DeadlineExceeded, "", content, nil},
 		"sent: too slow":  {maskstoretest.Fault{Request: maskstoretest.Damage{Every: time.Minute}}, context.DeadlineExceeded, "", content, nil},
 		"comes: reset":    {maskstoretest.Fault{Response: maskstoretest.Damage{ResetAt: 5}}, nil, content, "hell", syscall.ECONNRESET},
-		"comes: flipped":  {maskstoretest.Fault{Response: maskstoretest.Damage{FlipBit: 6}}, nil, content, "Hello", nil},
+		"comes: past it":  {maskstoretest.Fault{Response: maskstoretest.Damage{ResetAt: 6, StallAt: 6, FlipBit: 41}}, nil, content, content, nil},
+		"comes: flipped":  {maskstoretest.Fault{Response: maskstoretest.Damage{FlipBit: 6}}, nil, content, "", maskstore.ErrChecksum},
 		"comes: slow":     {maskstoretest.Fault{Response: maskstoretest.Damage{Every: time.Second}}, nil, content, content, nil},
 		"comes: stalls":   {maskstoretest.Fault{Response: maskstoretest.Damage{StallAt: 3}}, nil, content, "he", context.DeadlineExceeded},
 		"waits":           {maskstoretest.Fault{Delay: time.Second}, nil, content, content, nil},
@@ -100,8 +106,9 @@ func TestFaultyCalls(t *testing.T) {
 				defer cancel()
 				begun := time.Now()
 				got, err := get(ctx, faulty.Storage(memory))
-				if got != row.read || !errors.Is(err, row.getErr) {
-					t.Errorf("read %q, %v; want %q, %v", got, err, row.read, row.getErr)
+				wantFault(t, err, row.getErr)
+				if got != row.read {
+					t.Errorf("read %q; want %q", got, row.read)
 				}
 				if took, least := time.Since(begun), row.fault.Delay+row.fault.Response.Every*5; err == nil && took < least {
 					t.Errorf("took %v; want %v", took, least)
@@ -117,9 +124,21 @@ func TestFaultyCalls(t *testing.T) {
 // wantFault fails unless err is want, as a storage gives it.
 func wantFault(t *testing.T, err, want error) {
 	t.Helper()
+	kind := maskstore.ErrUnavailable
+	switch want {
+	case nil:
+		if err != nil {
+			t.Errorf("error is %v", err)
+		}
+		return
+	case context.DeadlineExceeded:
+		kind = nil
+	case maskstore.ErrChecksum:
+		kind = want
+	}
 	e, ok := errors.AsType[*maskstore.Error](err)
-	if !errors.Is(err, want) || want != nil && (!ok || e.Op == "") {
-		t.Errorf("error is %v; want %v", err, want)
+	if !errors.Is(err, want) || !ok || e.Op == "" || e.Kind != kind {
+		t.Errorf("error is %v; want %v, of the kind %v", err, want, kind)
 	}
 }
 
@@ -130,7 +149,170 @@ func get(ctx context.Context, s maskstore.ObjectStorage) (string, error) {
 	}
 	defer object.Body.Close()
 	data, err := io.ReadAll(object.Body)
+	if n, again := object.Body.Read(make([]byte, 1)); n > 0 || again == nil || err != nil && again.Error() != err.Error() {
+		return string(data), fmt.Errorf("a Read after %v gives %d, %v", err, n, again)
+	}
 	return string(data), err
+}
+
+// Where a SHA-256 is known, a damaged bit ends as it does where a server or a storage finds it; elsewhere it goes unnoticed.
+func TestFaultyFlippedBitIsTold(t *testing.T) {
+	const whole, inParts = faultyKey, "mask/a/g/0002_liver.png"
+	content := []byte("hello")
+	sum := maskstore.SumSHA256(content)
+	flip := maskstoretest.Damage{FlipBit: 6}
+	faulty := &maskstoretest.Faulty{Plan: func(maskstoretest.Call) maskstoretest.Fault {
+		return maskstoretest.Fault{Request: flip, Response: flip}
+	}}
+	memory := &maskstore.Memory{}
+	storage := faulty.Storage(memory)
+	id, err := memory.CreateMultipartUpload(t.Context(), inParts, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	part, err := memory.UploadPart(t.Context(), inParts, id, 1, maskstore.BytesBody(content))
+	if err != nil {
+		t.Fatal(err)
+	}
+	parts, _ := maskstore.As[maskstore.MultipartStorage](storage)
+	_, err = parts.UploadPart(t.Context(), inParts, id, 2, maskstore.BytesBody(content))
+	wantFault(t, err, maskstore.ErrChecksum)
+	if _, err := memory.CompleteMultipartUpload(t.Context(), inParts, id, []maskstore.Part{part}, nil); err != nil {
+		t.Fatal(err)
+	}
+	_, err = storage.Put(t.Context(), whole, bytes.NewReader(content), &maskstore.PutOptions{SHA256: sum})
+	wantFault(t, err, maskstore.ErrChecksum)
+	if _, err := memory.Stat(t.Context(), whole); !errors.Is(err, maskstore.ErrNotFound) {
+		t.Errorf("what is stored: %v", err)
+	}
+	if _, err := memory.Put(t.Context(), whole, bytes.NewReader(content), nil); err != nil {
+		t.Fatal(err)
+	}
+	for name, row := range map[string]struct {
+		key  string
+		opts maskstore.GetOptions
+		want error
+	}{
+		"by the caller's":             {whole, maskstore.GetOptions{SHA256: sum}, maskstore.ErrChecksum},
+		"by the object's":             {whole, maskstore.GetOptions{}, maskstore.ErrChecksum},
+		"a range":                     {whole, maskstore.GetOptions{Length: 3}, nil},
+		"the end":                     {whole, maskstore.GetOptions{Offset: 2}, nil},
+		"in parts, by the caller's":   {inParts, maskstore.GetOptions{SHA256: sum}, maskstore.ErrChecksum},
+		"in parts, without a SHA-256": {inParts, maskstore.GetOptions{}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			object, err := storage.Get(t.Context(), row.key, &row.opts)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer object.Body.Close()
+			got, err := io.ReadAll(object.Body)
+			wantFault(t, err, row.want)
+			if err == nil && bytes.Contains(content, got) {
+				t.Errorf("read %q, which is not damaged", got)
+			}
+		})
+	}
+}
+
+// What a call fails with is told as a storage tells it.
+func TestFaultyErrors(t *testing.T) {
+	of := func(kind, err error) error { return &maskstore.Error{Op: "Stat", Key: faultyKey, Kind: kind, Err: err} }
+	boom := errors.New("boom")
+	own := &maskstore.Error{Op: "HeadObject", Key: "mask/b", Kind: maskstore.ErrThrottled, Err: boom}
+	joined := errors.Join(own, own)
+	for _, row := range []struct{ err, want error }{
+		{boom, of(maskstore.ErrUnavailable, boom)},
+		{maskstore.ErrUnavailable, of(maskstore.ErrUnavailable, nil)},
+		{maskstore.ErrNotFound, of(maskstore.ErrNotFound, nil)},
+		{maskstore.ErrUnsupported, of(maskstore.ErrUnsupported, nil)},
+		{context.Canceled, of(nil, context.Canceled)},
+		{&maskstore.Error{Kind: maskstore.ErrThrottled, Err: boom}, of(maskstore.ErrThrottled, boom)},
+		{own, own},
+		{joined, joined},
+	} {
+		for _, done := range []bool{false, true} {
+			faulty := &maskstoretest.Faulty{Plan: func(maskstoretest.Call) maskstoretest.Fault {
+				return maskstoretest.Fault{Err: row.err, Done: done}
+			}}
+			if _, err := faulty.Storage(&maskstore.Memory{}).Stat(t.Context(), faultyKey); !reflect.DeepEqual(err, row.want) {
+				t.Errorf("%v, done %v: got %#v; want %#v", row.err, done, err, row.want)
+			}
+		}
+	}
+}
+
+// A part that breaks off as it is sent fails as any other call does.
+func TestFaultyPartIsReset(t *testing.T) {
+	memory := &maskstore.Memory{}
+	faulty := &maskstoretest.Faulty{Plan: func(maskstoretest.Call) maskstoretest.Fault {
+		return maskstoretest.Fault{Request: maskstoretest.Damage{ResetAt: 3}}
+	}}
+	parts, _ := maskstore.As[maskstore.MultipartStorage](faulty.Storage(memory))
+	id, err := parts.CreateMultipartUpload(t.Context(), faultyKey, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = parts.UploadPart(t.Context(), faultyKey, id, 1, maskstore.BytesBody([]byte("hello")))
+	wantFault(t, err, syscall.ECONNRESET)
+}
+
+// Fired tells what had an effect: of damage, what hit a byte.
+func TestFaultyFired(t *testing.T) {
+	boom := errors.New("boom")
+	all := maskstoretest.Damage{StallAt: 5, FlipBit: 1, Every: time.Second}
+	past := maskstoretest.Damage{ResetAt: 6, StallAt: 6, FlipBit: 41}
+	for name, row := range map[string]struct {
+		fault maskstoretest.Fault
+		want  string // of a Put, a Stat, a List, and a Get that reads 3 bytes
+	}{
+		"nothing":      {maskstoretest.Fault{}, ""},
+		"error":        {maskstoretest.Fault{Err: boom}, "Put Err, Stat Err, List Err, Get Err"},
+		"lost":         {maskstoretest.Fault{Done: true, Err: boom}, "Put Done, Stat Done, List Done, Get Done"},
+		"before":       {maskstoretest.Fault{Hook: func() {}, Delay: time.Second}, "Put Hook, Put Delay, Stat Hook, Stat Delay, List Hook, List Delay, Get Hook, Get Delay"},
+		"sent":         {maskstoretest.Fault{Request: all}, "Put Request.Every, Put Request.FlipBit, Put Request.StallAt"},
+		"sent: reset":  {maskstoretest.Fault{Request: maskstoretest.Damage{ResetAt: 5}}, "Put Request.ResetAt"},
+		"sent: past":   {maskstoretest.Fault{Request: past}, ""},
+		"comes":        {maskstoretest.Fault{Response: all}, "Get Response.Every, Get Response.FlipBit"},
+		"comes: reset": {maskstoretest.Fault{Response: maskstoretest.Damage{ResetAt: 3}}, "Get Response.ResetAt"},
+		"comes: late":  {maskstoretest.Fault{Response: maskstoretest.Damage{ResetAt: 4, FlipBit: 25}}, ""},
+		"an answer":    {maskstoretest.Fault{Answer: &maskstoretest.Answer{Status: 500}}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+				defer cancel()
+				memory := &maskstore.Memory{}
+				faulty := &maskstoretest.Faulty{Plan: func(maskstoretest.Call) maskstoretest.Fault { return row.fault }}
+				storage := faulty.Storage(memory)
+				storage.Put(ctx, faultyKey, strings.NewReader("hello"), nil)
+				if _, err := memory.Put(t.Context(), faultyKey, strings.NewReader("hello"), nil); err != nil {
+					t.Fatal(err)
+				}
+				ctx, cancel = context.WithTimeout(t.Context(), 30*time.Second)
+				defer cancel()
+				storage.Stat(ctx, faultyKey)
+				for range storage.List(ctx, "mask/", nil) {
+				}
+				if object, err := storage.Get(ctx, faultyKey, nil); err == nil {
+					io.ReadFull(object.Body, make([]byte, 3))
+					object.Body.Close()
+				}
+				if got := fired(faulty); got != row.want {
+					t.Errorf("fired: %s; want %s", got, row.want)
+				}
+			})
+		})
+	}
+}
+
+// fired prints what fired.
+func fired(faulty *maskstoretest.Faulty) string {
+	var all []string
+	for _, f := range faulty.Fired() {
+		all = append(all, f.Op+" "+f.Field)
+	}
+	return strings.Join(all, ", ")
 }
 
 // Each fault of a request does what it says, to what the server sees and to the answer.
@@ -143,17 +325,18 @@ func TestFaultyRequests(t *testing.T) {
 		seen  []string // by the server; "!": not whole
 		want  string   // status, header and body
 		short bool     // the answer breaks off
+		fired string
 	}{
-		"nothing":          {maskstoretest.Fault{}, nil, []string{"sent"}, "200  got sent", false},
-		"error":            {maskstoretest.Fault{Err: boom}, boom, nil, "", false},
-		"lost":             {maskstoretest.Fault{Done: true}, syscall.ECONNRESET, []string{"sent"}, "", false},
-		"answer":           {maskstoretest.Fault{Answer: slow}, nil, nil, "503 3 slow down", false},
-		"answer when done": {maskstoretest.Fault{Answer: slow, Done: true}, nil, []string{"sent"}, "503 3 slow down", false},
-		"answer cut":       {maskstoretest.Fault{Answer: slow, Response: maskstoretest.Damage{ResetAt: 5}}, nil, nil, "503 3 slow", true},
-		"sent: reset":      {maskstoretest.Fault{Request: maskstoretest.Damage{ResetAt: 3}}, syscall.ECONNRESET, []string{"!"}, "", false},
-		"sent: flipped":    {maskstoretest.Fault{Request: maskstoretest.Damage{FlipBit: 6}}, nil, []string{"Sent"}, "200  got Sent", false},
-		"comes: reset":     {maskstoretest.Fault{Response: maskstoretest.Damage{ResetAt: 4}}, nil, []string{"sent"}, "200  got", true},
-		"comes: flipped":   {maskstoretest.Fault{Response: maskstoretest.Damage{FlipBit: 6}}, nil, []string{"sent"}, "200  Got sent", false},
+		"nothing":          {maskstoretest.Fault{}, nil, []string{"sent"}, "200  got sent", false, ""},
+		"error":            {maskstoretest.Fault{Err: boom}, boom, nil, "", false, "PutObject Err"},
+		"lost":             {maskstoretest.Fault{Done: true}, syscall.ECONNRESET, []string{"sent"}, "", false, "PutObject Done"},
+		"answer":           {maskstoretest.Fault{Answer: slow}, nil, nil, "503 3 slow down", false, "PutObject Answer"},
+		"answer when done": {maskstoretest.Fault{Answer: slow, Done: true}, nil, []string{"sent"}, "503 3 slow down", false, "PutObject Done"},
+		"answer cut":       {maskstoretest.Fault{Answer: slow, Response: maskstoretest.Damage{ResetAt: 5}}, nil, nil, "503 3 slow", true, "PutObject Answer, PutObject Response.ResetAt"},
+		"sent: reset":      {maskstoretest.Fault{Request: maskstoretest.Damage{ResetAt: 3}}, syscall.ECONNRESET, []string{"!"}, "", false, "PutObject Request.ResetAt"},
+		"sent: flipped":    {maskstoretest.Fault{Request: maskstoretest.Damage{FlipBit: 6}}, nil, []string{"Sent"}, "200  got Sent", false, "PutObject Request.FlipBit"},
+		"comes: reset":     {maskstoretest.Fault{Response: maskstoretest.Damage{ResetAt: 4}}, nil, []string{"sent"}, "200  got", true, "PutObject Response.ResetAt"},
+		"comes: flipped":   {maskstoretest.Fault{Response: maskstoretest.Damage{FlipBit: 6}}, nil, []string{"sent"}, "200  Got sent", false, "PutObject Response.FlipBit"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			seen := make(chan string, 1)
@@ -191,6 +374,9 @@ func TestFaultyRequests(t *testing.T) {
 			}
 			if len(seen) > 0 {
 				t.Errorf("the server saw %q", <-seen)
+			}
+			if got := fired(faulty); got != row.fired {
+				t.Errorf("fired: %s; want %s", got, row.fired)
 			}
 		})
 	}
@@ -260,7 +446,7 @@ func TestFaultyListings(t *testing.T) {
 	}
 }
 
-// A group is completed, though the answer to the write that does it is lost.
+// The answer to a group's commit is lost, and the group is completed all the same.
 func ExampleFaulty() {
 	ctx := context.Background()
 	server := httptest.NewServer(nil)
@@ -268,28 +454,32 @@ func ExampleFaulty() {
 	memory := &maskstore.Memory{BaseURL: server.URL}
 	server.Config.Handler = memory
 
-	puts := 0
+	manifests := 0
 	faulty := &maskstoretest.Faulty{Plan: func(c maskstoretest.Call) maskstoretest.Fault {
-		if c.Op == "Put" {
-			puts++ // Plan needs no lock of its own
-		}
-		if c.Op == "Put" && puts == 2 {
-			return maskstoretest.Fault{Done: true}
+		if c.Op == "Put" && path.Base(c.Key) == "metadata.json" {
+			manifests++ // Plan needs no lock of its own
+			if manifests == 2 {
+				return maskstoretest.Fault{Done: true} // the first was Begin's
+			}
 		}
 		return maskstoretest.Fault{}
 	}}
-	group, _ := maskstore.NewGroup(faulty.Storage(memory), "brain", "", nil)
+	group, _ := maskstore.NewGroup(faulty.Storage(memory), "brain", "tumour", nil)
 	mask := []byte("a mask")
 	upload, _ := group.Begin(ctx, []maskstore.MaskSpec{{Slice: 1, Label: "liver", Size: int64(len(mask))}}, nil)
 	put, _ := new(maskstore.DirectUploader).Upload(ctx, upload.Masks[0].URL, maskstore.BytesBody(mask))
 	done, err := group.Complete(ctx, upload.UploadID, map[string]string{upload.Masks[0].Key: put.ETag}, nil)
 	fmt.Println(done.Manifest.Revision, err)
+	for _, f := range faulty.Fired() { // none would mean that nothing was tested
+		fmt.Println(f.Op, f.Key, f.Field)
+	}
 	for _, c := range faulty.Calls() {
 		fmt.Print(c.Op, " ")
 	}
 	// Output:
 	// 1 <nil>
-	// UploadURL Put UploadURL Get List Put Get
+	// Put mask/brain/tumour/metadata.json Done
+	// UploadURL Get Put UploadURL Get List Put Get
 }
 
 // A plan may look at what came before.

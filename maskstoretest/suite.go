@@ -3,7 +3,8 @@
 //	func TestStorage(t *testing.T)       { maskstoretest.Test(t, newStorage, nil) }
 //	func TestStorageGroups(t *testing.T) { maskstoretest.TestGroups(t, newStorage, nil) }
 //
-// The URLs that it signs must be served, a Memory's by an httptest.Server that is its BaseURL, or Options.NoSigning be set.
+// The URLs that it signs must be served, a Memory's by an httptest.Server that is its BaseURL. Of a storage that signs none,
+// Options.NoSigning must be set.
 package maskstoretest
 
 import (
@@ -24,10 +25,12 @@ import (
 
 // Options say what a storage cannot do. It must then say so too: what is set here is tested for as well.
 type Options struct {
-	Client      *http.Client // sends the signed requests; nil: http.DefaultClient
-	NoSigning   bool         // UploadURL, UploadPartURL and DownloadURL give errors.ErrUnsupported
-	NoCopy      bool         // maskstore.As finds no Copier
-	NoMultipart bool         // maskstore.As finds no MultipartStorage
+	Client *http.Client // sends the signed requests; nil: http.DefaultClient
+	// NoSigning: UploadURL, UploadPartURL and DownloadURL give an *Error that is errors.ErrUnsupported. A Memory's never do: one
+	// without a BaseURL asks for it. To run it unserved, wrap it in a type that embeds *maskstore.Memory and has the three.
+	NoSigning   bool
+	NoCopy      bool // maskstore.As finds no Copier
+	NoMultipart bool // maskstore.As finds no MultipartStorage
 }
 
 // Test holds a storage to what maskstore.ObjectStorage and its optional capabilities promise. It makes one storage,
