@@ -119,13 +119,18 @@ func noAnswer(u SignedURL, err error) *failure {
 		err = e.Err // which, unlike e, does not print the URL, unless the client's own transport gave it
 	}
 	_, query, _ := strings.Cut(u.URL, "?")
-	dial, ok := errors.AsType[*net.OpError](err)
 	final := isNoTLS(err)
 	return &failure{
 		err:       &Error{Kind: ErrUnavailable, Err: fmt.Errorf("%v: %w", u, hide(err, secretsIn(query, u.Header)))},
 		again:     !final,
-		maybeDone: !final && !(ok && dial.Op == "dial"),
+		maybeDone: !final && !isNoConnection(err),
 	}
+}
+
+// isNoConnection tells errors of a request that was never sent.
+func isNoConnection(err error) bool {
+	e, ok := errors.AsType[*net.OpError](err)
+	return ok && e.Op == "dial"
 }
 
 // isNoTLS tells errors of a TLS connection that no other attempt mends: a certificate that is not trusted, and a server
