@@ -179,7 +179,7 @@ func refused(u SignedURL, resp *http.Response) *failure {
 		again:     again,
 		maybeDone: status >= 500,
 		status:    status,
-		after:     retryAfter(resp.Header.Get("Retry-After"), time.Now()),
+		after:     retryAfter(resp.Header, time.Now()),
 	}
 }
 
@@ -288,8 +288,13 @@ func kindOfCode(code, message string) error {
 	return nil
 }
 
-// retryAfter reads the header of that name, seconds or a date; what it cannot read is 0.
-func retryAfter(value string, now time.Time) time.Duration {
+// retryAfter reads the header of that name, seconds or a date; what it cannot read is 0. So is the minute that MinIO asks to
+// wait whenever it answers 503 or 429: it does so too where it was started a moment ago, and is ready in the next.
+func retryAfter(h http.Header, now time.Time) time.Duration {
+	value := h.Get("Retry-After")
+	if value == "60" && h.Get("Server") == "MinIO" {
+		return 0
+	}
 	if seconds, err := strconv.ParseUint(value, 10, 31); err == nil {
 		return time.Duration(seconds) * time.Second
 	}
