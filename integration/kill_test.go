@@ -60,8 +60,7 @@ type site struct {
 	large   string // a file that goes in parts
 	sum     maskstore.SHA256
 	journal string // of the uploads in parts
-	// orphans are uploads that nobody knows of: the server was killed when it had begun them, and the answer was lost.
-	orphans int
+	left    int    // uploads in parts that nobody knows of
 }
 
 // newSite gives a site of n nodes for this test alone.
@@ -208,7 +207,7 @@ func inParts(s *site, aborted bool) *save {
 }
 
 // lostLarge counts what is not as it should be with the large file at key: the object, unless it may have been aborted, but
-// one that is there must be whole; and parts and records that were left. It deletes the object, and aborts orphans.
+// one that is there must be whole; and parts and records that were left. It deletes the object, and aborts those uploads.
 func (s *site) lostLarge(t *testing.T, key string, mayMiss bool) (lost int) {
 	t.Helper()
 	count := func(what string, err error) {
@@ -230,10 +229,11 @@ func (s *site) lostLarge(t *testing.T, key string, mayMiss bool) (lost int) {
 	}
 	for up, err := range s.open().ListMultipartUploads(t.Context(), key) {
 		if err == nil {
-			s.orphans++
+			s.left++
+			t.Errorf("an upload is left, begun at %v", up.Initiated)
 			err = s.open().AbortMultipartUpload(t.Context(), up.Key, up.UploadID)
 		}
-		count("orphans", err)
+		count("uploads left", err)
 	}
 	parts, err := filepath.Glob(s.dir + "/node0/.minio.sys/multipart/*/*/xl.meta")
 	count("open uploads", err)
