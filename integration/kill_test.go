@@ -30,6 +30,9 @@ func atLength(short, full int) int {
 	return short
 }
 
+// recovery is how long servers may take until they are well again, on a machine that is busy.
+const recovery = 2 * time.Minute
+
 // say prints a figure of a row.
 func say(t *testing.T, format string, args ...any) {
 	t.Helper()
