@@ -71,8 +71,9 @@ func newSite(t *testing.T, n int, dir string) *site {
 	t.Helper()
 	s := &site{nodes: startNodes(t, n, dir), dir: dir, large: filepath.Join(t.TempDir(), "large"), journal: filepath.Join(t.TempDir(), "journal")}
 	if n == 1 {
-		// A connection to a server that was killed may just hang; a storage's own client gives up after a minute.
-		s.nodes.Client.Transport.(*http.Transport).ResponseHeaderTimeout = 10 * time.Second
+		// As a storage's own client does. Less is too little where the machine is busy: a server whose client goes away while
+		// it completes an upload may lose both the upload and the object.
+		s.nodes.Client.Transport.(*http.Transport).ResponseHeaderTimeout = time.Minute
 	}
 	var err error
 	if s.bucket, err = s.nodes.NewBucket(t.Context()); err != nil {
