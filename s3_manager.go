@@ -158,7 +158,7 @@ const abortLostTime = 20 * time.Second
 
 // abortLost aborts the uploads of key whose IDs were lost with the answers, in the time that passed until the one was begun
 // whose ID is known: those that the server began as long before it at most, and that have no part. Times are the server's
-// own, so it does not matter how far its clock is off.
+// own, so it does not matter how far its clock is off ours; how far those of a cluster's nodes are off each other does.
 //
 // Another client's upload of the same key is among them if it began in that time too, and has no part yet. That one gets
 // ErrNotFound from whatever it does next, so it knows.
