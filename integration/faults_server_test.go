@@ -34,7 +34,7 @@ func TestFaultsSickServer(t *testing.T) {
 		{"no answer", maskstoretest.Fault{Delay: time.Hour}, nil, []error{context.DeadlineExceeded}, "", 0},
 		{"refuses for long", maskstoretest.Fault{Answer: &maskstoretest.Answer{Status: 503, Body: "<Error><Code>SlowDown</Code></Error>"}},
 			[]string{"PutObject", "UploadPart", "CompleteMultipartUpload", "DeleteObject", "DeleteObjects", "GetObject", "ListObjectsV2"},
-			[]error{context.DeadlineExceeded}, "SlowDown", 10 * time.Second},
+			[]error{context.DeadlineExceeded}, "SlowDown", 6 * time.Second},
 		{"stalls as it reads", maskstoretest.Fault{Request: maskstoretest.Damage{StallAt: 100}}, []string{"PutObject", "UploadPart"}, []error{context.DeadlineExceeded}, "", 0},
 		{"stalls as it answers", maskstoretest.Fault{Response: maskstoretest.Damage{StallAt: 100}}, []string{"GetObject", "CopyObject", "CreateMultipartUpload", "CompleteMultipartUpload"},
 			[]error{context.DeadlineExceeded}, "", 0},
