@@ -119,13 +119,18 @@ func noAnswer(u SignedURL, err error) *failure {
 		err = e.Err // which, unlike e, does not print the URL, unless the client's own transport gave it
 	}
 	_, query, _ := strings.Cut(u.URL, "?")
-	dial, ok := errors.AsType[*net.OpError](err)
 	final := isNoTLS(err)
 	return &failure{
 		err:       &Error{Kind: ErrUnavailable, Err: fmt.Errorf("%v: %w", u, hide(err, secretsIn(query, u.Header)))},
 		again:     !final,
-		maybeDone: !final && !(ok && dial.Op == "dial"),
+		maybeDone: !final && !isNoConnection(err),
 	}
+}
+
+// isNoConnection tells errors of a request that was never sent.
+func isNoConnection(err error) bool {
+	e, ok := errors.AsType[*net.OpError](err)
+	return ok && e.Op == "dial"
 }
 
 // isNoTLS tells errors of a TLS connection that no other attempt mends: a certificate that is not trusted, and a server
@@ -174,7 +179,7 @@ func refused(u SignedURL, resp *http.Response) *failure {
 		again:     again,
 		maybeDone: status >= 500,
 		status:    status,
-		after:     retryAfter(resp.Header.Get("Retry-After"), time.Now()),
+		after:     retryAfter(resp.Header, time.Now()),
 	}
 }
 
@@ -283,8 +288,13 @@ func kindOfCode(code, message string) error {
 	return nil
 }
 
-// retryAfter reads the header of that name, seconds or a date; what it cannot read is 0.
-func retryAfter(value string, now time.Time) time.Duration {
+// retryAfter reads the header of that name, seconds or a date; what it cannot read is 0. So is the minute that MinIO asks to
+// wait whenever it answers 503 or 429: it does so too where it was started a moment ago, and is ready in the next.
+func retryAfter(h http.Header, now time.Time) time.Duration {
+	value := h.Get("Retry-After")
+	if value == "60" && h.Get("Server") == "MinIO" {
+		return 0
+	}
 	if seconds, err := strconv.ParseUint(value, 10, 31); err == nil {
 		return time.Duration(seconds) * time.Second
 	}

@@ -269,6 +269,16 @@ func TestDirectUploadPauses(t *testing.T) {
 			}
 		})
 	})
+	t.Run("not the minute that MinIO always asks", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			minio := wait("60")
+			minio.header["Server"] = "MinIO"
+			gaps, err := upload(t, minio, wait("60"), stored)
+			if err != nil || len(gaps) != 2 || gaps[0] > firstPause || gaps[1] != time.Minute {
+				t.Errorf("pauses %v, %v; want a first one of at most %v, then a minute", gaps, err, firstPause)
+			}
+		})
+	})
 	t.Run("no longer than a minute", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			begin := time.Now()

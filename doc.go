@@ -51,7 +51,7 @@
 //   - A body is what its size and SHA-256 say, when it is sent and when it is read: TestVerifier, TestS3GetBodies, TestDirectUploadOfAWrongBody.
 //   - What is written to a group is a compare-and-swap: TestMemoryGroups, TestMinIO, TestMemoryRacingWriters, TestMemoryReplay.
 //   - In whatever order a group's events come, and whatever answers are lost, nothing undeclared is committed, no reader gets a mix, and nothing is stuck: TestOrders, TestOrdersAtRandom.
-//   - An upload in parts that fails is aborted, or its error names it: TestS3UploadBegunTooLate, TestS3PutSaysWhatStays.
+//   - An upload in parts that fails is aborted, or its error names it; so is one that was begun and the answer lost: TestS3UploadBegunTooLate, TestS3PutSaysWhatStays, TestS3CreateAnswerLost.
 //   - One with a journal goes on where its process was killed: TestUploadKilled, TestUploadGoesOn, TestFaultsServerKilled, TestFaultsClientKilled.
 //   - A connection cut at any byte, a lost answer, and a success that is none lose nothing and leave no part: TestFaultsReset, TestFaultsResetParts, TestFaultsLostAnswer, TestFaultsEmptySuccess.
 //   - A server that is busy for seconds fails nothing; one that stalls or is full gives a typed error in time: TestStalls, TestFaultsBurst, TestFaultsSickServer, TestFaultsDiskFull, TestFaultsNodeKilled, TestFaultsTwoNodesKilled.

@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// sendParts uploads the parts of src that are not among those stored, several at a time, and gives all parts in order. One
-// goroutine hashes each before it is sent, and writes it to whole.
+// sendParts uploads the parts of src that are not among those stored, several at a time, and gives all parts in order; with
+// an error those that it has come to, the others zero. One goroutine hashes each before it is sent, and writes it to whole.
 func sendParts(ctx context.Context, s MultipartStorage, up *UploadRecord, src Source, stored map[int]Part, whole io.Writer) ([]Part, error) {
 	parts := make([]Part, partCount(up.Size, up.PartSize))
 	buffer := make([]byte, copyBuffer)
@@ -40,8 +40,11 @@ func sendParts(ctx context.Context, s MultipartStorage, up *UploadRecord, src So
 			parts[i] = there
 			continue
 		}
-		g.Go(func() (err error) {
-			parts[i], err = s.UploadPart(partCtx, up.Key, up.UploadID, i+1, body)
+		g.Go(func() error {
+			part, err := s.UploadPart(partCtx, up.Key, up.UploadID, i+1, body)
+			if err == nil {
+				parts[i] = part
+			}
 			return err
 		})
 	}

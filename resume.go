@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"time"
 )
 
@@ -39,6 +40,8 @@ type Source interface {
 // is not gone on with.
 //
 // Conditions are judged when all is sent: to skip what is there, Stat first.
+//
+// An upload that another ends before it has a part begins anew, once.
 //
 // Of two calls for a key at a time, with one Journal, one may fail with ErrNotFound, or ErrInvalidArgument, since the other
 // has ended the upload, or replaced a part.
@@ -100,6 +103,7 @@ type partsUpload struct {
 	src     Source
 	record  UploadRecord // of the upload that is open
 	isWrong bool         // the source is not the one that SHA256 says
+	isEmpty bool         // no part of the upload that is open was stored
 }
 
 func (u *partsUpload) run(ctx context.Context) (ObjectInfo, error) {
@@ -115,6 +119,9 @@ func (u *partsUpload) run(ctx context.Context) (ObjectInfo, error) {
 			if found, foundErr := u.find(ctx); foundErr != nil || found.Key != "" {
 				done, err = found, foundErr
 			}
+		}
+		if u.isEmpty && errors.Is(err, ErrNotFound) {
+			done, err = u.sendAnew(ctx, err)
 		}
 		if err != nil {
 			return ObjectInfo{}, u.fail(ctx, err)
@@ -233,6 +240,7 @@ func (u *partsUpload) send(ctx context.Context, stored map[int]Part) (ObjectInfo
 		whole = hash
 	}
 	parts, err := sendParts(ctx, u.m, &u.record, u.src, stored, whole)
+	u.isEmpty = len(stored) == 0 && !slices.ContainsFunc(parts, func(p Part) bool { return p != Part{} })
 	if err == nil && whole == hash {
 		sum = SHA256(hash.Sum(nil))
 		err = u.checkSum(sum)
@@ -249,6 +257,18 @@ func (u *partsUpload) send(ctx context.Context, stored map[int]Part) (ObjectInfo
 		info.SHA256 = sum
 	}
 	return info, err
+}
+
+// sendAnew begins another upload in place of one that somebody ended before it had a part, as S3 does where it takes that one
+// for what an attempt of its own has begun (abortLost), and sends all. An upload whose record is gone was ended on purpose.
+func (u *partsUpload) sendAnew(ctx context.Context, gone error) (ObjectInfo, error) {
+	if r, err := u.load(ctx); err != nil || u.Journal != nil && r.UploadID != u.record.UploadID {
+		return ObjectInfo{}, cmp.Or(err, gone)
+	}
+	if err := u.replace(ctx, &u.record); err != nil {
+		return ObjectInfo{}, err
+	}
+	return u.send(ctx, nil)
 }
 
 func (u *partsUpload) checkSum(sum SHA256) error {

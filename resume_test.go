@@ -2,6 +2,7 @@ package maskstore
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -423,6 +424,69 @@ func TestUploadSharedJournal(t *testing.T) {
 			}
 			wantUploaded(t, m, j, info, data)
 		})
+	}
+}
+
+// TestUploadEndedByAnother: an upload that another has ended before it had a part begins anew, once.
+func TestUploadEndedByAnother(t *testing.T) {
+	data := manyParts()
+	for _, row := range []struct {
+		name   string
+		stored int  // parts when it is ended
+		always bool // each time
+		swept  bool // with its record
+		want   error
+	}{
+		{name: "before its first part"},
+		{name: "before its first part, each time", always: true, want: ErrNotFound},
+		{name: "after its first part", stored: 1, want: ErrNotFound},
+		{name: "with its record", swept: true, want: ErrNotFound},
+	} {
+		for journal, j := range map[string]Journal{"a journal": DirJournal(t.TempDir()), "no journal": nil} {
+			if row.swept && j == nil {
+				continue
+			}
+			t.Run(row.name+", "+journal, func(t *testing.T) {
+				w := &partWatcher{Memory: new(Memory)}
+				var mu sync.Mutex
+				ended := 0
+				end := func(id string) error {
+					ended++
+					if row.swept {
+						return AbortUpload(t.Context(), w.Memory, j, testKey)
+					}
+					return w.Memory.AbortMultipartUpload(t.Context(), testKey, id)
+				}
+				w.part = func(n int) error {
+					if n <= row.stored {
+						return nil
+					}
+					mu.Lock()
+					defer mu.Unlock()
+					for up := range w.ListMultipartUploads(t.Context(), testKey) {
+						for ended == 0 || row.always {
+							if parts, err := storedParts(t.Context(), w.Memory, testKey, up.UploadID); err != nil || len(parts) == row.stored {
+								return cmp.Or(err, end(up.UploadID))
+							}
+							time.Sleep(time.Millisecond)
+						}
+					}
+					return nil
+				}
+				_, err := Upload(t.Context(), w, testKey, bytes.NewReader(data), &UploadOptions{Journal: j, PutOptions: PutOptions{NoOverwrite: true}})
+				if !errors.Is(err, row.want) || ended == 0 {
+					t.Fatalf("error is %v, want %v; ended %d times", err, row.want, ended)
+				}
+				if object := w.find(testKey); (object == nil) != (err != nil) || err == nil && !bytes.Equal(object.data, data) || len(w.uploads) > 0 {
+					t.Errorf("stored is %v; %d uploads are open", object != nil, len(w.uploads))
+				}
+				if j != nil {
+					if r, err := loadRecord(t.Context(), j, testKey); err != nil || r.Key != "" {
+						t.Errorf("recorded is %+v, %v", r, err)
+					}
+				}
+			})
+		}
 	}
 }
 

@@ -92,7 +92,7 @@ func (s *S3) sdkFailure(ctx context.Context, err error) *failure {
 	}
 	mapped := s.sdkError(ctx, err)
 	again := !isFinal(err) && !isLasting(status) && (errors.Is(mapped, ErrUnavailable) || errors.Is(mapped, ErrThrottled))
-	return &failure{err: mapped, again: again, maybeDone: status < 300 || status >= 500}
+	return &failure{err: mapped, again: again, maybeDone: (status < 300 || status >= 500) && !isNoConnection(err)}
 }
 
 // explain gives a refusal of our own request its kind, and says what only we know: when, for which region and with whose

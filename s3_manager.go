@@ -125,15 +125,21 @@ func (c *uploadCalls) CreateMultipartUpload(ctx context.Context, in *s3.CreateMu
 }
 
 // createUpload begins an upload. The attempt that is under way when ctx ends still has a little time for its answer: an
-// upload whose ID is never learned can never be aborted. No attempt begins after that.
+// upload whose ID is never learned can never be aborted. No attempt begins after that. What attempts whose answers were lost
+// may have begun is aborted once one has succeeded.
 func (s *S3) createUpload(ctx context.Context, in *s3.CreateMultipartUploadInput) (out *s3.CreateMultipartUploadOutput, err error) {
 	longer, cancel := outlasting(ctx)
 	defer cancel()
+	var lost time.Time // when the first attempt began whose answer was lost; zero: none was
 	err = retry(ctx, SignedURL{}, s3Attempts, func() *failure {
 		var err error
+		begun := time.Now()
 		switch out, err = s.sdk.CreateMultipartUpload(longer, in, attemptOnce); {
 		case err != nil:
 			f := s.sdkFailure(ctx, err)
+			if f.maybeDone && lost.IsZero() {
+				lost = begun
+			}
 			f.again = f.again || f.maybeDone && errors.Is(f.err, ErrBadResponse) // an answer that broke off
 			return f
 		case aws.ToString(out.UploadId) == "":
@@ -141,7 +147,50 @@ func (s *S3) createUpload(ctx context.Context, in *s3.CreateMultipartUploadInput
 		}
 		return nil
 	})
+	if err == nil && !lost.IsZero() {
+		s.abortLost(longer, *in.Key, *out.UploadId, time.Since(lost))
+	}
 	return out, err
+}
+
+// abortLostTime is how long abortLost may take at most.
+const abortLostTime = 20 * time.Second
+
+// abortLost aborts the uploads of key whose IDs were lost with the answers, in the time that passed until the one was begun
+// whose ID is known: those that the server began as long before it at most, and that have no part. Times are the server's
+// own, so it does not matter how far its clock is off ours; how far those of a cluster's nodes are off each other does.
+//
+// Another client's upload of the same key is among them if it began in that time too, and has no part yet. That one gets
+// ErrNotFound from whatever it does next, so it knows.
+//
+// What cannot be listed or aborted, for want of a right perhaps, stays as if this had not been called.
+func (s *S3) abortLost(ctx context.Context, key, known string, passed time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, abortLostTime)
+	defer cancel()
+	var others []MultipartUpload
+	var begun time.Time
+	for up, err := range s.ListMultipartUploads(ctx, key) {
+		switch {
+		case err != nil:
+			return
+		case up.UploadID == known:
+			begun = up.Initiated
+		case up.Key == key:
+			others = append(others, up)
+		}
+	}
+	if begun.IsZero() {
+		return // not listed, or without its time
+	}
+	for _, up := range others {
+		// Some servers give times in whole seconds.
+		if age := begun.Sub(up.Initiated); age < 0 || age > passed+time.Second {
+			continue
+		}
+		if parts, err := storedParts(ctx, s, key, up.UploadID); err == nil && len(parts) == 0 {
+			s.AbortMultipartUpload(ctx, key, up.UploadID)
+		}
+	}
 }
 
 // attemptOnce leaves it to us to try again.

@@ -63,6 +63,11 @@ func (s *S3) describe(ctx context.Context, info ObjectInfo) ObjectInfo {
 
 // CreateMultipartUpload begins an upload, whose parts carry SHA-256 checksums. When ctx ends it still waits a little for
 // the answer: an upload whose ID is never learned can never be aborted.
+//
+// Where an attempt's answer was lost, and a later one succeeds, it aborts what the lost one may have begun: uploads of the
+// same key, begun in the seconds between the two, that have no part. Another client's may be among them, which gets
+// ErrNotFound at its next call; Upload then begins anew. What cannot be listed or aborted stays, and so does what was begun
+// where all attempts fail: a Journal's record finds it.
 func (s *S3) CreateMultipartUpload(ctx context.Context, key string, opts *PutOptions) (string, error) {
 	const op = "CreateMultipartUpload"
 	o := or(opts)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -216,6 +217,77 @@ func TestS3WrittenButNotDescribed(t *testing.T) {
 			got, err = testS3(t, server).Copy(t.Context(), testKey+"2", testKey, nil)
 			if want := (ObjectInfo{Key: testKey, ETag: "e1", LastModified: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}); got != want || err != nil {
 				t.Errorf("copied: %+v, %v", got, err)
+			}
+		})
+	}
+}
+
+// What an attempt whose answer was lost has begun is aborted, and nothing else.
+func TestS3CreateAnswerLost(t *testing.T) {
+	part := map[string][]byte{"1": []byte("x")}
+	refuse := func(sort string) func(*bucket, http.ResponseWriter, *http.Request) bool {
+		return func(_ *bucket, w http.ResponseWriter, r *http.Request) bool {
+			if sortOf(r) == sort {
+				w.WriteHeader(403)
+				fmt.Fprint(w, "<Error><Code>AccessDenied</Code></Error>")
+			}
+			return sortOf(r) == sort
+		}
+	}
+	for _, row := range []struct {
+		name  string
+		lost  int                                                          // attempts
+		begun time.Duration                                                // by another, after the first attempt; 0: nothing
+		parts map[string][]byte                                            // that the other has stored
+		fault func(b *bucket, w http.ResponseWriter, r *http.Request) bool // of what comes after
+		left  []string
+	}{
+		{name: "lost", lost: 1},
+		{name: "lost often", lost: 5},
+		{name: "another's, with a part", lost: 1, begun: time.Millisecond, parts: part, left: []string{"other"}},
+		{name: "another's, of long before", lost: 1, begun: -2 * time.Second, left: []string{"other"}},
+		{name: "another's, of after it", lost: 1, begun: time.Minute, left: []string{"other"}},
+		{name: "another's, of the same seconds", lost: 1, begun: time.Millisecond}, // as documented
+		{name: "no lost answer", begun: time.Millisecond, left: []string{"other"}},
+		{name: "listed without times", lost: 1, fault: func(b *bucket, _ http.ResponseWriter, r *http.Request) bool {
+			for id := range b.begun {
+				b.begun[id] = time.Time{}
+			}
+			return false
+		}, left: []string{"upload1"}},
+		{name: "listing denied", lost: 1, fault: refuse(listUploads), left: []string{"upload1"}},
+		{name: "parts denied", lost: 1, fault: refuse(listParts), left: []string{"upload1"}},
+		{name: "abort denied", lost: 1, fault: refuse(abortUpload), left: []string{"upload1"}},
+	} {
+		inBubble(t, row.name, func(t *testing.T) {
+			var b *bucket
+			lost := 0
+			b = newBucket(func(w http.ResponseWriter, r *http.Request, do func()) bool {
+				if sortOf(r) != createUpload {
+					return row.fault != nil && row.fault(b, w, r)
+				}
+				if lost == 0 && row.begun != 0 {
+					b.uploads["other"], b.begun["other"] = row.parts, time.Now().Add(row.begun)
+					if row.parts == nil {
+						b.uploads["other"] = map[string][]byte{}
+					}
+				}
+				if lost < row.lost {
+					lost++
+					lose(w, do)
+				}
+				return false
+			})
+			id, err := testS3(t, b).CreateMultipartUpload(t.Context(), testKey, nil)
+			if err != nil || b.uploads[id] == nil {
+				t.Fatalf("%q, %v; sent %q", id, err, b.requests)
+			}
+			delete(b.uploads, id)
+			if left := slices.Sorted(maps.Keys(b.uploads)); !slices.Equal(left, row.left) {
+				t.Errorf("left are %q, want %q; sent %q", left, row.left, b.requests)
+			}
+			if row.lost == 0 && len(b.requests) != 1 {
+				t.Errorf("sent %q", b.requests)
 			}
 		})
 	}

@@ -28,6 +28,7 @@ type bucket struct {
 	mu       sync.Mutex
 	objects  map[string]objectInBucket
 	uploads  map[string]map[string][]byte // by ID, by part number
+	begun    map[string]time.Time         // of those that listings tell, by ID
 	requests []string                     // such as "PUT ?partNumber"
 	headers  []http.Header
 }
@@ -44,6 +45,8 @@ const (
 	putPart        = "PUT partNumber"
 	completeUpload = "POST uploadId"
 	abortUpload    = "DELETE uploadId"
+	listUploads    = "GET uploads"
+	listParts      = "GET uploadId"
 )
 
 func sortOf(r *http.Request) string {
@@ -118,7 +121,7 @@ func (b *bucket) do(w http.ResponseWriter, r *http.Request, body []byte) {
 		put(body, etag, SumSHA256(body).Base64())
 	case createUpload:
 		id = fmt.Sprint("upload", len(b.requests))
-		b.uploads[id] = map[string][]byte{}
+		b.uploads[id], b.begun[id] = map[string][]byte{}, time.Now()
 		fmt.Fprintf(w, "<InitiateMultipartUploadResult><UploadId>%s</UploadId></InitiateMultipartUploadResult>", id)
 	case putPart:
 		if b.uploads[id] == nil || r.Header.Get("X-Amz-Checksum-Sha256") != SumSHA256(body).Base64() {
@@ -161,13 +164,28 @@ func (b *bucket) do(w http.ResponseWriter, r *http.Request, body []byte) {
 		}
 		delete(b.uploads, id)
 		w.WriteHeader(204)
+	case listUploads:
+		fmt.Fprint(w, "<ListMultipartUploadsResult><Bucket>bucket</Bucket>")
+		for id, begun := range b.begun {
+			if b.uploads[id] != nil {
+				fmt.Fprintf(w, "<Upload><Key>%s</Key><UploadId>%s</UploadId><Initiated>%s</Initiated></Upload>",
+					r.URL.Query().Get("prefix"), id, begun.UTC().Format("2006-01-02T15:04:05.000Z"))
+			}
+		}
+		fmt.Fprint(w, "</ListMultipartUploadsResult>")
+	case listParts:
+		fmt.Fprintf(w, "<ListPartsResult><Key>%s</Key><UploadId>%s</UploadId>", key, id)
+		for n := range b.uploads[id] {
+			fmt.Fprintf(w, "<Part><PartNumber>%s</PartNumber></Part>", n)
+		}
+		fmt.Fprint(w, "</ListPartsResult>")
 	default:
 		refuse(501, "NotImplemented")
 	}
 }
 
 func newBucket(fault func(http.ResponseWriter, *http.Request, func()) bool) *bucket {
-	return &bucket{fault: fault, objects: map[string]objectInBucket{}, uploads: map[string]map[string][]byte{}}
+	return &bucket{fault: fault, objects: map[string]objectInBucket{}, uploads: map[string]map[string][]byte{}, begun: map[string]time.Time{}}
 }
 
 // count tells how many requests of a sort there were.
@@ -349,7 +367,9 @@ func TestS3PutAnswersLost(t *testing.T) {
 		{"lost over the old one", small, []byte("old"), once(putWhole, lose), PutOptions{IfMatch: "old"}, nil},
 		{"another was there, lost", small, []byte("old"), once(putWhole, lose), PutOptions{NoOverwrite: true}, ErrPreconditionFailed},
 		{"the same was there", small, small, nil, PutOptions{NoOverwrite: true}, ErrPreconditionFailed},
-		{"large: create lost", large, nil, once(createUpload, loseAsked), PutOptions{}, nil},
+		{"large: create lost before it came", large, nil, once(createUpload, loseAsked), PutOptions{}, nil},
+		{"large: create lost", large, nil, once(createUpload, lose), PutOptions{}, nil},
+		{"large: 503 though begun", large, nil, once(createUpload, status503), PutOptions{}, nil},
 		{"large: part lost", large, nil, once(putPart, lose), PutOptions{NoOverwrite: true}, nil},
 		{"large: complete lost", large, nil, once(completeUpload, lose), PutOptions{NoOverwrite: true}, nil},
 		{"large: complete lost before it came", large, nil, once(completeUpload, loseAsked), PutOptions{}, nil},

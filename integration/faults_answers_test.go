@@ -191,9 +191,9 @@ func TestFaultsLostAnswer(t *testing.T) {
 		}
 		open, parts := e.uploads(key)
 		row.add("parts left", parts)
-		row.add("empty uploads left for Sweep", open)
+		row.add("empty uploads left", open)
 	})
-	row.print("the answer lost after the commit", []string{"calls", "empty uploads left for Sweep"}, "wrong outcomes", "parts left")
+	row.print("the answer lost after the commit", []string{"calls"}, "wrong outcomes", "parts left", "empty uploads left")
 }
 
 // A success that says nothing, or says that it is none, with and without the call having been made.

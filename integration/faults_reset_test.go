@@ -182,7 +182,7 @@ func TestFaultsResetParts(t *testing.T) {
 		got := e.lies(key)
 		open, parts := e.uploads(key)
 		row.add("parts left", parts)
-		row.add("empty uploads left for Sweep", open)
+		row.add("empty uploads left", open)
 		switch {
 		case err != nil:
 			row.count("failed")
@@ -210,7 +210,7 @@ func TestFaultsResetParts(t *testing.T) {
 		key := e.key()
 		check(row, key, putInParts(t.Context(), s, key, data, nil))
 	})
-	row.print("reset within 12 MiB in parts, sent", []string{"points"}, "failed", "lost", "corrupt", "parts left", "empty uploads left for Sweep")
+	row.print("reset within 12 MiB in parts, sent", []string{"points"}, "failed", "lost", "corrupt", "parts left", "empty uploads left")
 
 	row = newTally(t)
 	type point struct {
@@ -229,5 +229,5 @@ func TestFaultsResetParts(t *testing.T) {
 		key := e.key()
 		check(row, key, putInParts(t.Context(), s, key, data, &maskstore.PutOptions{NoOverwrite: true}))
 	})
-	row.print("reset within the answers to 12 MiB in parts", []string{"points", "empty uploads left for Sweep"}, "failed", "lost", "corrupt", "parts left")
+	row.print("reset within the answers to 12 MiB in parts", []string{"points"}, "failed", "lost", "corrupt", "parts left", "empty uploads left")
 }

@@ -100,7 +100,7 @@ func newFaultEnv(t *testing.T) *faultEnv {
 	before := runtime.NumGoroutine()
 	t.Cleanup(func() {
 		plain.Client.CloseIdleConnections()
-		for range 100 { // what was closed takes a moment to end
+		for range 600 { // what was closed takes a moment to end
 			if runtime.NumGoroutine() <= before {
 				return
 			}

@@ -106,16 +106,16 @@ func TestFaultsDiskFull(t *testing.T) {
 	}
 	d.fill(t)
 
-	patience := time.Duration(atLength(3, 60)) * time.Second
+	deadline := time.Duration(atLength(3, 60)) * time.Second
 	saves := map[string]*save{"group by URLs": groupByURLs(s), "group by batch": groupByBatch(s), "parts resumed": inParts(s, false)}
 	for name, save := range saves {
-		took, err := mustFail(t, name, patience, save.upload)
-		say(t, "disk full, %s: after %v of at most %v: %v", name, took, patience, firstOf(err))
+		took, err := mustFail(t, name, deadline, save.upload)
+		say(t, "disk full, %s: after %v of at most %v: %v", name, took, deadline, firstOf(err))
 	}
 	// What the server has taken all the same must be there.
 	claimed := make(map[string]maskstore.SHA256)
 	storage := s.open()
-	mustFail(t, "Put", patience, func(ctx context.Context) error {
+	mustFail(t, "Put", deadline, func(ctx context.Context) error {
 		for _, f := range s.files {
 			body, err := f.Body.Open()
 			if err != nil {
@@ -174,7 +174,7 @@ func (s *site) awaitSpace(t *testing.T) {
 		if _, err = storage.Put(t.Context(), key, bytes.NewReader(data), nil); err == nil {
 			break
 		}
-		if time.Since(begun) > 30*time.Second {
+		if time.Since(begun) > recovery {
 			t.Fatal(err)
 		}
 	}

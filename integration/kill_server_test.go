@@ -20,7 +20,7 @@ func TestFaultsServerKilled(t *testing.T) {
 			t.Parallel()
 			site := newSite(t, 1, t.TempDir())
 			site.files = noise(atLength(100, 400))
-			points, rodeOut, lost, known := 0, 0, 0, 0
+			points, rodeOut, lost := 0, 0, 0
 			usual := time.Duration(0)
 			for points < atLength(5, 50) {
 				s := newSave(site)
@@ -65,14 +65,9 @@ func TestFaultsServerKilled(t *testing.T) {
 				}
 				points++
 				lost += s.lost(t)
-				if patient {
-					known = site.orphans // of a request that was made again; what is given up has a record to find them by
-				} else if site.orphans > known {
-					t.Errorf("killed after %v of %v, settled: an upload is left", after, usual)
-				}
 			}
-			say(t, "minio -9, %s: %d points, %d ridden out, %d given up and settled, %d lost, %d uploads left whose ID was lost with the answer",
-				name, points, rodeOut, points-rodeOut, lost, site.orphans)
+			say(t, "minio -9, %s: %d points, %d ridden out, %d given up and settled, %d lost, %d uploads left",
+				name, points, rodeOut, points-rodeOut, lost, site.left)
 			if lost > 0 {
 				t.Errorf("%d lost", lost)
 			}

@@ -129,7 +129,7 @@ func say(format string, args ...any) {
 
 // wait waits until the server answers at url that it is well.
 func (s *Server) wait(ctx context.Context, url string) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute) // on a machine that is busy; else it takes a second
 	defer cancel()
 	for {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"sync"
 	"syscall"
 )
 
@@ -81,13 +82,20 @@ func (s *setup) environ() []string {
 	return env
 }
 
+// ports are those that freeAddress has given, or found taken.
+var ports sync.Map
+
 // freeAddress gives a loopback address that was free a moment ago. It is none that the system gives to connections: a
 // server that is started again must find it free still.
 func freeAddress() (string, error) {
 	var err error
 	for range 100 {
+		port := 20_000 + rand.IntN(12_000)
+		if _, given := ports.LoadOrStore(port, nil); given {
+			continue // perhaps to a server that is down for a moment
+		}
 		var l net.Listener
-		if l, err = net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 20_000+rand.IntN(12_000))); err == nil {
+		if l, err = net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
 			return l.Addr().String(), l.Close()
 		}
 	}
