@@ -104,6 +104,7 @@ type partsUpload struct {
 	record  UploadRecord // of the upload that is open
 	isWrong bool         // the source is not the one that SHA256 says
 	isEmpty bool         // no part of the upload that is open was stored
+	isSent  bool         // its completion was asked for
 }
 
 func (u *partsUpload) run(ctx context.Context) (ObjectInfo, error) {
@@ -120,8 +121,8 @@ func (u *partsUpload) run(ctx context.Context) (ObjectInfo, error) {
 				done, err = found, foundErr
 			}
 		}
-		if u.isEmpty && errors.Is(err, ErrNotFound) {
-			done, err = u.sendAnew(ctx, err)
+		if (u.isEmpty || u.isSent) && errors.Is(err, ErrNotFound) || u.isSent && errors.Is(err, ErrInvalidArgument) {
+			done, err = u.sendAgain(ctx, err)
 		}
 		if err != nil {
 			return ObjectInfo{}, u.fail(ctx, err)
@@ -252,6 +253,7 @@ func (u *partsUpload) send(ctx context.Context, stored map[int]Part) (ObjectInfo
 	if err := u.store(ctx); err != nil {
 		return ObjectInfo{}, err
 	}
+	u.isSent = true
 	info, err := u.m.CompleteMultipartUpload(ctx, u.key, u.record.UploadID, parts, &u.PutOptions)
 	if err == nil {
 		info.SHA256 = sum
@@ -259,16 +261,21 @@ func (u *partsUpload) send(ctx context.Context, stored map[int]Part) (ObjectInfo
 	return info, err
 }
 
-// sendAnew begins another upload in place of one that somebody ended before it had a part, as S3 does where it takes that one
-// for what an attempt of its own has begun (abortLost), and sends all. An upload whose record is gone was ended on purpose.
-func (u *partsUpload) sendAnew(ctx context.Context, gone error) (ObjectInfo, error) {
+// sendAgain sends what is gone of an upload: of one that somebody ended before it had a part, as S3 does where it takes that one
+// for what an attempt of its own has begun (abortLost), and of one that the server lost in part or whole, as MinIO may where a
+// completion is cut off. An upload whose record is gone was ended on purpose.
+func (u *partsUpload) sendAgain(ctx context.Context, gone error) (ObjectInfo, error) {
 	if r, err := u.load(ctx); err != nil || u.Journal != nil && r.UploadID != u.record.UploadID {
 		return ObjectInfo{}, cmp.Or(err, gone)
 	}
-	if err := u.replace(ctx, &u.record); err != nil {
+	stored, err := storedParts(ctx, u.m, u.key, u.record.UploadID)
+	if errors.Is(err, ErrNotFound) {
+		err = u.replace(ctx, &u.record)
+	}
+	if err != nil {
 		return ObjectInfo{}, err
 	}
-	return u.send(ctx, nil)
+	return u.send(ctx, stored)
 }
 
 func (u *partsUpload) checkSum(sum SHA256) error {

@@ -490,6 +490,57 @@ func TestUploadEndedByAnother(t *testing.T) {
 	}
 }
 
+// lossy is a Memory that loses something of an upload as it completes it, so many times.
+type lossy struct {
+	*Memory
+	lose  func(m *Memory, uploadID string) error
+	times int
+}
+
+func (l *lossy) CompleteMultipartUpload(ctx context.Context, key, uploadID string, parts []Part, opts *PutOptions) (ObjectInfo, error) {
+	if l.times > 0 {
+		l.times--
+		return ObjectInfo{}, l.lose(l.Memory, uploadID)
+	}
+	return l.Memory.CompleteMultipartUpload(ctx, key, uploadID, parts, opts)
+}
+
+// TestUploadLostInCompletion: what a server lost of an upload whose completion was cut off is sent again, once.
+func TestUploadLostInCompletion(t *testing.T) {
+	data := manyParts()
+	loseAll := func(m *Memory, uploadID string) error {
+		return cmp.Or(m.AbortMultipartUpload(t.Context(), testKey, uploadID), error(&Error{Kind: ErrNotFound, Err: errNoUpload}))
+	}
+	losePart := func(m *Memory, uploadID string) error {
+		delete(m.uploads[uploadID].parts, 2)
+		return &Error{Kind: ErrInvalidArgument}
+	}
+	for _, row := range []struct {
+		name  string
+		lose  func(m *Memory, uploadID string) error
+		times int
+		want  error
+	}{
+		{"all", loseAll, 1, nil},
+		{"a part", losePart, 1, nil},
+		{"all, twice", loseAll, 2, ErrNotFound},
+		{"a part, twice", losePart, 2, ErrInvalidArgument},
+	} {
+		for journal, j := range map[string]Journal{"a journal": DirJournal(t.TempDir()), "no journal": nil} {
+			t.Run(row.name+", "+journal, func(t *testing.T) {
+				l := &lossy{new(Memory), row.lose, row.times}
+				_, err := Upload(t.Context(), l, testKey, bytes.NewReader(data), &UploadOptions{Journal: j})
+				if !errors.Is(err, row.want) {
+					t.Fatalf("error is %v, want %v", err, row.want)
+				}
+				if object := l.find(testKey); err == nil && (object == nil || !bytes.Equal(object.data, data) || len(l.uploads) > 0) {
+					t.Errorf("stored is %v; %d uploads are open", object != nil, len(l.uploads))
+				}
+			})
+		}
+	}
+}
+
 func TestUploadRefuses(t *testing.T) {
 	m, j := new(Memory), DirJournal(t.TempDir())
 	source := bytes.NewReader(manyParts())
