@@ -130,3 +130,12 @@ func (v *verifier) sha256() SHA256 { return SHA256(v.hash.Sum(nil)) }
 func (v *verifier) mismatch(format string, args ...any) error {
 	return &Error{Kind: ErrChecksum, Err: fmt.Errorf("the content "+format, args...)}
 }
+
+// verifyParts gives the bytes of r, which are those parts one after the other. Each is held to its size and SHA-256.
+func verifyParts(r io.Reader, parts []Part) io.Reader {
+	verified := make([]io.Reader, len(parts))
+	for i, p := range parts {
+		verified[i] = newVerifier(io.LimitReader(r, p.Size), p.Size, p.SHA256)
+	}
+	return io.MultiReader(verified...)
+}

@@ -75,8 +75,8 @@ func (p *Part) holds(body *Body) bool {
 }
 
 // DownloadFile gets the object at key into the file at name, as FileSink does: whole and verified, or not at all. A large
-// object comes in several ranges at a time, pinned to its ETag. Of opts, Offset and Length are refused; a SHA-256 that is
-// neither given nor kept by the server cannot be verified, only the length.
+// object comes in several ranges at a time, pinned to its ETag. Of opts, Offset and Length are refused. Where no SHA-256 is
+// given, nor one kept by the server of the object or of its parts, only the length is verified, or with Verify nothing got.
 func DownloadFile(ctx context.Context, s ObjectStorage, key, name string, opts *GetOptions) (ObjectInfo, error) {
 	info, err := downloadFile(ctx, s, key, name, *or(opts))
 	return info, opError("DownloadFile", key, nil, err)
@@ -95,61 +95,68 @@ func downloadFile(ctx context.Context, s ObjectStorage, key, name string, o GetO
 		return obj.ObjectInfo, FileSink(name)(obj.ObjectInfo, obj.Body)
 	}
 	obj.Body.Close()
-	o.IfMatch, o.SHA256 = obj.ETag, cmp.Or(o.SHA256, obj.SHA256)
-	return obj.ObjectInfo, replaceFile(name, func(f *os.File) error { return getRanges(ctx, s, obj.ObjectInfo, f, &o) })
+	o.SHA256 = cmp.Or(o.SHA256, obj.SHA256)
+	return obj.ObjectInfo, replaceFile(name, func(f *os.File) error { return getRanges(ctx, s, obj, f, o.SHA256) })
 }
 
 // copyBuffer is how much of a large file is read or written at a time: io.Copy's 32 KiB take a tenth more CPU time.
 const copyBuffer = 256 << 10
 
-// getRanges writes the object to f, several ranges at a time. One goroutine hashes them in their order as they come.
-func getRanges(ctx context.Context, s ObjectStorage, info ObjectInfo, f *os.File, o *GetOptions) error {
-	ranges := make([]chan struct{}, partCount(info.Size, defaultPartSize)) // closed when written
-	for i := range ranges {
-		ranges[i] = make(chan struct{})
-	}
-	section := func(i int) (offset, length int64) {
-		offset = int64(i) * defaultPartSize
-		return offset, min(defaultPartSize, info.Size-offset)
-	}
+// getRanges writes the object to f, several ranges at a time. One goroutine verifies them in their order as they come.
+func getRanges(ctx context.Context, s ObjectStorage, obj *Object, f *os.File, sum SHA256) error {
 	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error {
-		whole, buffer := sha256.New(), make([]byte, copyBuffer)
-		for i, written := range ranges {
-			select {
-			case <-written:
-			case <-ctx.Done():
-				return ctx.Err()
-			}
-			offset, length := section(i)
-			if o.SHA256.IsZero() {
-				continue
-			}
-			section := io.NewSectionReader(f, offset, length)
-			if _, err := io.CopyBuffer(whole, section, buffer); err != nil {
-				return err
-			}
-		}
-		if sum := SHA256(whole.Sum(nil)); !o.SHA256.IsZero() && sum != o.SHA256 {
-			return &Error{Kind: ErrChecksum, Err: fmt.Errorf("the content has SHA-256 %v, not %v", sum, o.SHA256)}
-		}
-		return nil
-	})
+	ranges := make([]writtenRange, partCount(obj.Size, defaultPartSize))
+	inOrder := make([]io.Reader, len(ranges))
+	for i := range ranges {
+		offset := int64(i) * defaultPartSize
+		section := io.NewSectionReader(f, offset, min(defaultPartSize, obj.Size-offset))
+		ranges[i] = writtenRange{section, ctx, make(chan struct{})}
+		inOrder[i] = &ranges[i]
+	}
+	var verified io.Reader // nil: there is nothing to verify by
+	switch {
+	case !sum.IsZero():
+		verified = newVerifier(io.MultiReader(inOrder...), obj.Size, sum)
+	case obj.Parts != nil:
+		verified = verifyParts(io.MultiReader(inOrder...), obj.Parts)
+	}
+	if verified != nil {
+		g.Go(func() error { // bare, since the two would bring smaller buffers of their own
+			_, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{verified}, make([]byte, copyBuffer))
+			return err
+		})
+	}
 	g.Go(func() error {
 		return forEach(ctx, len(ranges), partConcurrency, false, func(ctx context.Context, i int) error {
-			offset, length := section(i)
-			obj, err := s.Get(ctx, info.Key, &GetOptions{Offset: offset, Length: length, IfMatch: o.IfMatch})
+			_, offset, length := ranges[i].Outer()
+			got, err := s.Get(ctx, obj.Key, &GetOptions{Offset: offset, Length: length, IfMatch: obj.ETag})
 			if err != nil {
 				return err
 			}
-			defer obj.Body.Close()
-			body := newVerifier(obj.Body, length, SHA256{})
+			defer got.Body.Close()
+			body := newVerifier(got.Body, length, SHA256{})
 			if _, err := io.CopyBuffer(io.NewOffsetWriter(f, offset), body, make([]byte, copyBuffer)); err != nil {
 				return err
 			}
-			close(ranges[i])
+			close(ranges[i].written)
 			return nil
 		})
 	})
 	return g.Wait()
+}
+
+// writtenRange is a range of a file, whose reads wait until it is written.
+type writtenRange struct {
+	*io.SectionReader
+	ctx     context.Context
+	written chan struct{} // closed when it is
+}
+
+func (r *writtenRange) Read(p []byte) (int, error) {
+	select {
+	case <-r.written:
+		return r.SectionReader.Read(p)
+	case <-r.ctx.Done():
+		return 0, r.ctx.Err()
+	}
 }

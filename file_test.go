@@ -184,19 +184,20 @@ func TestDownloadFileFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	ranged := func(o *GetOptions) bool { return o.Length > 0 && o.Offset > 0 }
+	flipped := func(o *GetOptions, obj *Object) error {
+		if ranged(o) {
+			obj.Body = io.NopCloser(bytes.NewReader(make([]byte, o.Length)))
+		}
+		return nil
+	}
 	for _, row := range []struct {
 		name string
 		get  func(o *GetOptions, obj *Object) error
 		opts GetOptions
 		want error
 	}{
-		{"a flipped bit", func(o *GetOptions, obj *Object) error {
-			if ranged(o) {
-				data := make([]byte, o.Length)
-				obj.Body = io.NopCloser(bytes.NewReader(data))
-			}
-			return nil
-		}, GetOptions{SHA256: SumSHA256(data)}, ErrChecksum},
+		{"another content", flipped, GetOptions{SHA256: SumSHA256(data)}, ErrChecksum},
+		{"another content than the parts'", flipped, GetOptions{}, ErrChecksum},
 		{"a short range", func(o *GetOptions, obj *Object) error {
 			if ranged(o) {
 				obj.Body = io.NopCloser(io.LimitReader(obj.Body, 5))

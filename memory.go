@@ -11,6 +11,7 @@ import (
 	"io"
 	"io/fs"
 	"iter"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -22,9 +23,10 @@ import (
 // zero value stores; it signs once BaseURL is set, and as an http.Handler, served at the root of BaseURL, it answers the
 // requests that it has signed, refusing what S3 refuses.
 //
-// It implements ObjectStorage, Copier and MultipartStorage. It keeps the SHA-256 of every object but those made of
-// parts, for which S3 has no checksum of the whole either. Conditions are judged when the body has arrived. Bodies are
-// copied in and out, and held in memory whole. The fields must not be changed once it is in use, nor a Memory be copied.
+// It implements ObjectStorage, Copier and MultipartStorage. It keeps the SHA-256 of every object, or of the parts that
+// it was made of: of such a one S3 has no checksum of the whole either. Conditions are judged when the body has arrived.
+// Bodies are copied in and out, and held in memory whole. The fields must not be changed once it is in use, nor a Memory
+// be copied.
 //
 // Its credentials are random, and live as long as it does: a signed URL works at no other Memory.
 type Memory struct {
@@ -52,8 +54,9 @@ var (
 
 // memoryObject is kept by value, so that a listing reads one stretch of memory. Its data never changes.
 type memoryObject struct {
-	info ObjectInfo
-	data []byte
+	info  ObjectInfo
+	data  []byte
+	parts []Part // as Object has them; nil: put at once
 }
 
 // Format prints the bucket for every verb, and neither credentials nor content.
@@ -89,10 +92,10 @@ func (m *Memory) Put(ctx context.Context, key string, body io.Reader, opts *PutO
 
 // newObject makes an object of data, which it keeps.
 func (m *Memory) newObject(key, contentType string, data []byte) *memoryObject {
-	return &memoryObject{ObjectInfo{
+	return &memoryObject{info: ObjectInfo{
 		Key: key, Size: int64(len(data)), ETag: md5Hex(data), LastModified: m.now().UTC().Round(0),
 		ContentType: contentType, SHA256: SumSHA256(data),
-	}, data}
+	}, data: data}
 }
 
 func md5Hex(data []byte) string {
@@ -180,7 +183,8 @@ func (m *Memory) existing(ctx context.Context, key string) (*memoryObject, error
 	return object, nil
 }
 
-// Get opens an object as it is now: what is written later does not change what Body gives.
+// Get opens an object as it is now: what is written later does not change what Body gives. Verify
+// has nothing to do: the bytes come over no wire.
 func (m *Memory) Get(ctx context.Context, key string, opts *GetOptions) (*Object, error) {
 	o := or(opts)
 	if err := o.check(); err != nil {
@@ -201,6 +205,10 @@ func (m *Memory) Get(ctx context.Context, key string, opts *GetOptions) (*Object
 	}
 	content := &memoryReader{contextReader: contextReader{ctx, bytes.NewReader(data)}}
 	body := &errorBody{content, content, "Get", key}
+	opened := &Object{ObjectInfo: object.info, Body: body}
+	if (o.Verify || o.Offset == 0 && o.Length == 0) && o.SHA256.IsZero() {
+		opened.Parts = slices.Clone(object.parts)
+	}
 	if int64(len(data)) == object.info.Size {
 		sum := o.SHA256
 		if sum.IsZero() {
@@ -208,7 +216,7 @@ func (m *Memory) Get(ctx context.Context, key string, opts *GetOptions) (*Object
 		}
 		body.Reader = newVerifier(content, object.info.Size, sum)
 	}
-	return &Object{object.info, body}, nil
+	return opened, nil
 }
 
 // memoryReader gives an object's bytes until it is closed. It has no method that could hand out the bytes themselves.

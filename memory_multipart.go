@@ -193,6 +193,7 @@ func checkParts(parts []Part) error {
 // join makes the object of the parts given, of which each but the last must have MinPartSize.
 func (u *memoryUpload) join(parts []Part, m *Memory) (*memoryObject, error) {
 	var content, sums []byte
+	joined := make([]Part, len(parts))
 	for i, p := range parts {
 		stored, ok := u.parts[p.PartNumber]
 		field := fmt.Sprintf("parts[%d]", i)
@@ -204,13 +205,14 @@ func (u *memoryUpload) join(parts []Part, m *Memory) (*memoryObject, error) {
 		case i < len(parts)-1 && stored.Size < MinPartSize:
 			return nil, inputError(field, fmt.Sprintf("has %d bytes", stored.Size), "5 MiB or more in all parts but the last")
 		}
+		joined[i] = Part{PartNumber: p.PartNumber, Size: stored.Size, SHA256: stored.SHA256}
 		content = append(content, stored.data...)
 		sum := md5.Sum(stored.data)
 		sums = append(sums, sum[:]...)
 	}
 	object := m.newObject(u.key, u.contentType, content)
 	object.info.ETag = fmt.Sprintf("%s-%d", md5Hex(sums), len(parts))
-	object.info.SHA256 = SHA256{}
+	object.info.SHA256, object.parts = SHA256{}, joined
 	return object, nil
 }
 

@@ -90,7 +90,7 @@ func (s *mapStorage) Get(_ context.Context, key string, opts *GetOptions) (*Obje
 		r = s.body(r)
 	}
 	info := ObjectInfo{Key: key, Size: int64(len(data))}
-	return &Object{info, io.NopCloser(newVerifier(r, 0, opts.SHA256))}, nil
+	return &Object{ObjectInfo: info, Body: io.NopCloser(newVerifier(r, 0, opts.SHA256))}, nil
 }
 
 func (s *mapStorage) Delete(_ context.Context, keys ...string) error {

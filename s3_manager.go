@@ -7,10 +7,10 @@ import (
 	"cmp"
 	"context"
 	"crypto/sha256"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -256,12 +256,15 @@ func (s *S3) completeParts(ctx context.Context, in *s3.CompleteMultipartUploadIn
 	if api, ok := errors.AsType[smithy.APIError](err); ok && in.IfMatch != nil && api.ErrorCode() == "NoSuchKey" {
 		err = &Error{Kind: ErrPreconditionFailed, Err: api} // the object that was to be replaced is gone
 	}
-	want, ok := compositeChecksum(in.MultipartUpload.Parts)
-	if err == nil || !maybeDone || !ok || ctx.Err() != nil {
+	sums := make([]SHA256, len(in.MultipartUpload.Parts))
+	for i, p := range in.MultipartUpload.Parts {
+		sums[i] = parseBase64(aws.ToString(p.ChecksumSHA256))
+	}
+	if err == nil || !maybeDone || slices.Contains(sums, SHA256{}) || ctx.Err() != nil {
 		return info, err
 	}
 	head, headErr := s.sdk.HeadObject(ctx, &s3.HeadObjectInput{Bucket: in.Bucket, Key: in.Key, ChecksumMode: types.ChecksumModeEnabled})
-	if headErr != nil || aws.ToString(head.ChecksumSHA256) != want {
+	if headErr != nil || aws.ToString(head.ChecksumSHA256) != compositeChecksum(sums) {
 		return ObjectInfo{}, err
 	}
 	// Should the same content lie there from before, the upload is still open.
@@ -273,16 +276,12 @@ func (s *S3) completeParts(ctx context.Context, in *s3.CompleteMultipartUploadIn
 	return info, nil
 }
 
-// compositeChecksum is the checksum that S3 gives an object of such parts:
+// compositeChecksum is the checksum that S3 gives an object whose parts have these:
 // https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity-upload.html.
-func compositeChecksum(parts []types.CompletedPart) (string, bool) {
+func compositeChecksum(sums []SHA256) string {
 	hash := sha256.New()
-	for _, p := range parts {
-		sum := parseBase64(aws.ToString(p.ChecksumSHA256))
-		if sum.IsZero() {
-			return "", false
-		}
+	for _, sum := range sums {
 		hash.Write(sum[:])
 	}
-	return fmt.Sprintf("%s-%d", base64.StdEncoding.EncodeToString(hash.Sum(nil)), len(parts)), true
+	return fmt.Sprintf("%s-%d", SHA256(hash.Sum(nil)).Base64(), len(sums))
 }

@@ -88,45 +88,52 @@ func (s *S3) get(ctx context.Context, key string, o *GetOptions) (*Object, error
 	if err := cmp.Or(ValidKey(key), o.check(), ctx.Err()); err != nil {
 		return nil, err
 	}
-	q := &request{method: http.MethodGet, key: key, signed: checksumMode, header: http.Header{}, status: http.StatusOK}
-	if o.IfMatch != "" {
-		q.header.Set("If-Match", `"`+o.IfMatch+`"`)
+	if o.Verify || o.Offset == 0 && o.Length == 0 {
+		return s.getVerified(ctx, key, o)
 	}
-	if o.Offset > 0 || o.Length > 0 {
-		q.status = http.StatusPartialContent
-		last := ""
-		if o.Length > 0 && o.Length <= math.MaxInt64-o.Offset {
-			last = strconv.FormatInt(o.Offset+o.Length-1, 10)
-		}
-		q.header.Set("Range", fmt.Sprintf("bytes=%d-%s", o.Offset, last))
-	}
-	resp, _, err := s.do(ctx, q)
+	info, resp, err := s.open(ctx, key, o.Offset, o.Length, o.IfMatch)
 	if errors.Is(err, ErrInvalidRange) && o.Offset == 0 {
 		// Servers call each range of an empty object invalid.
 		info, statErr := s.stat(ctx, key)
 		if statErr == nil && info.Size == 0 && cmp.Or(o.IfMatch, info.ETag) == info.ETag {
-			return &Object{info, http.NoBody}, nil
+			return &Object{ObjectInfo: info, Body: http.NoBody}, nil
 		}
 		err = cmp.Or(statErr, err)
 	}
 	if err != nil {
 		return nil, err
 	}
-	length := resp.ContentLength
+	content := newVerifier(&networkReader{ctx, resp}, resp.ContentLength, SHA256{})
+	return &Object{ObjectInfo: info, Body: &errorBody{content, resp.Body, "Get", key}}, nil
+}
+
+// open makes the GET of length bytes from offset on (0: to the end), which is of the whole object where both are 0.
+func (s *S3) open(ctx context.Context, key string, offset, length int64, ifMatch string) (ObjectInfo, *http.Response, error) {
+	q := &request{method: http.MethodGet, key: key, signed: checksumMode, header: http.Header{}, status: http.StatusOK}
+	if ifMatch != "" {
+		q.header.Set("If-Match", quoteETag(ifMatch))
+	}
+	if offset > 0 || length > 0 {
+		q.status = http.StatusPartialContent
+		last := ""
+		if length > 0 && length <= math.MaxInt64-offset {
+			last = strconv.FormatInt(offset+length-1, 10)
+		}
+		q.header.Set("Range", fmt.Sprintf("bytes=%d-%s", offset, last))
+	}
+	resp, _, err := s.do(ctx, q)
+	if err != nil {
+		return ObjectInfo{}, nil, err
+	}
 	info, err := infoOf(key, resp)
-	if first := fmt.Sprintf("bytes %d-", o.Offset); err == nil && q.status == http.StatusPartialContent && !strings.HasPrefix(resp.Header.Get("Content-Range"), first) {
+	if first := fmt.Sprintf("bytes %d-", offset); err == nil && q.status == http.StatusPartialContent && !strings.HasPrefix(resp.Header.Get("Content-Range"), first) {
 		err = &Error{Kind: ErrBadResponse, Err: errors.New("the answer is another range than the one asked for")}
 	}
 	if err != nil {
 		discard(resp)
-		return nil, err
+		return ObjectInfo{}, nil, err
 	}
-	sum := SHA256{}
-	if q.status == http.StatusOK {
-		sum = cmp.Or(o.SHA256, info.SHA256)
-	}
-	body := &errorBody{newVerifier(&networkReader{ctx, resp}, length, sum), resp.Body, "Get", key}
-	return &Object{info, body}, nil
+	return info, resp, nil
 }
 
 // networkReader gives the errors of an answer's body their kind.

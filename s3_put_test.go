@@ -16,8 +16,6 @@ import (
 	"testing/iotest"
 	"testing/synctest"
 	"time"
-
-	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 )
 
 // bucket is a server that stores objects, in parts too, by conditions too, and fails where fault says so.
@@ -139,7 +137,7 @@ func (b *bucket) do(w http.ResponseWriter, r *http.Request, body []byte) {
 			refuse(404, "NoSuchUpload")
 			return
 		}
-		var parts []types.CompletedPart
+		var parts []SHA256
 		var data, sums []byte
 		for _, p := range doc.Part {
 			part := b.uploads[id][p.PartNumber]
@@ -148,12 +146,11 @@ func (b *bucket) do(w http.ResponseWriter, r *http.Request, body []byte) {
 				return
 			}
 			sum := md5.Sum(part)
-			parts = append(parts, types.CompletedPart{ChecksumSHA256: &p.ChecksumSHA256})
+			parts = append(parts, SumSHA256(part))
 			data, sums = append(data, part...), append(sums, sum[:]...)
 		}
 		etag := fmt.Sprintf(`"%x-%d"`, md5.Sum(sums), len(parts))
-		composite, _ := compositeChecksum(parts)
-		if put(data, etag, composite) {
+		if put(data, etag, compositeChecksum(parts)) {
 			delete(b.uploads, id)
 			fmt.Fprintf(w, "<CompleteMultipartUploadResult><ETag>%s</ETag></CompleteMultipartUploadResult>", etag)
 		}

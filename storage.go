@@ -83,10 +83,16 @@ type GetOptions struct {
 	Offset  int64  // where to begin, in bytes; over 0 and at or past the end: ErrInvalidRange
 	Length  int64  // how many bytes at most; 0: to the end
 	IfMatch string // the ETag that the object must have, else ErrPreconditionFailed; empty: any
-	// SHA256 is what the whole object must hash to, else the read that would give io.EOF gives ErrChecksum. Zero: the
-	// one that the server keeps, where it keeps one: of an object that was put in parts it keeps none, and a flipped bit
-	// goes unnoticed then. It excludes Offset and Length: a part cannot be verified.
+	// SHA256 is what the whole object must hash to, else the read that would give io.EOF gives ErrChecksum. Zero: the one
+	// that the server keeps, or of an object that was put in parts that of each part, where that part ends. To learn these
+	// S3 sends a HEAD for each, and a second GET, which is ErrPreconditionFailed where the object was replaced meanwhile.
+	// Where the server keeps neither, as of what a PutBatch or others put, a flipped bit goes unnoticed. It excludes Offset
+	// and Length.
 	SHA256 SHA256
+	// Verify refuses, with ErrUnsupported, to read what has no SHA-256 to verify by, and verifies a range too: all is read
+	// that a SHA-256 covers, which is the parts that the range lies in, or else the whole object. Body gives the range
+	// alone, its last bytes only once all is right. Without it a flipped bit in a range goes unnoticed.
+	Verify bool
 }
 
 // ListOptions says what is listed.
@@ -100,6 +106,7 @@ type ListOptions struct {
 type Object struct {
 	ObjectInfo               // of the whole object
 	Body       io.ReadCloser // the bytes asked for; the caller closes it
+	Parts      []Part        // all that the object was put in, without ETags, where Get verifies by their SHA-256; else nil
 }
 
 // ObjectInfo describes an object, or in a listing with a delimiter a common prefix.

@@ -34,12 +34,19 @@ var getTests = map[string]func(*env){
 			}
 		}
 	},
+	"VerifiedRanges": func(e *env) {
+		key := e.key("x.png")
+		e.put(key, pattern(1000), nil)
+		e.wantVerified(key, pattern(1000), [][2]int64{{0, 0}, {0, 1}, {0, 1000}, {0, 5000}, {1, 0}, {10, 20}, {999, 0}, {999, 1}, {900, 1 << 62}, {1, 1<<63 - 1}})
+	},
 	"RangePastTheEndIsRefused": func(e *env) {
 		key := e.key("x")
 		e.put(key, pattern(1000), nil)
 		for _, opts := range []maskstore.GetOptions{{Offset: 1000}, {Offset: 1001}, {Offset: 1000, Length: 1}, {Offset: 1 << 62, Length: 1 << 62}} {
-			_, err := e.storage.Get(e.Context(), key, &opts)
-			e.wantErr(err, maskstore.ErrInvalidRange)
+			for _, opts.Verify = range []bool{false, true} {
+				_, err := e.storage.Get(e.Context(), key, &opts)
+				e.wantErr(err, maskstore.ErrInvalidRange)
+			}
 		}
 	},
 	"RangeOfAnEmptyObject": func(e *env) {
@@ -48,8 +55,11 @@ var getTests = map[string]func(*env){
 		if info, got, err := e.get(key, &maskstore.GetOptions{Length: 5}); got != "" || info.Size != 0 || err != nil {
 			e.Errorf("got %q, %+v, %v", got, info, err)
 		}
-		_, err := e.storage.Get(e.Context(), key, &maskstore.GetOptions{Offset: 1})
-		e.wantErr(err, maskstore.ErrInvalidRange)
+		e.wantVerified(key, "", [][2]int64{{0, 0}, {0, 5}})
+		for _, verify := range []bool{false, true} {
+			_, err := e.storage.Get(e.Context(), key, &maskstore.GetOptions{Offset: 1, Verify: verify})
+			e.wantErr(err, maskstore.ErrInvalidRange)
+		}
 	},
 	"IfMatch": func(e *env) {
 		key := e.key("x")
@@ -61,7 +71,7 @@ var getTests = map[string]func(*env){
 		if _, got, err := e.get(key, &maskstore.GetOptions{IfMatch: second.ETag, Offset: 2, Length: 2}); got != "co" || err != nil {
 			e.Errorf("got %q, %v", got, err)
 		}
-		for _, opts := range []maskstore.GetOptions{{IfMatch: first.ETag}, {IfMatch: "none"}, {IfMatch: first.ETag, Offset: 2}} {
+		for _, opts := range []maskstore.GetOptions{{IfMatch: first.ETag}, {IfMatch: "none"}, {IfMatch: first.ETag, Offset: 2}, {IfMatch: first.ETag, Offset: 2, Verify: true}} {
 			_, err := e.storage.Get(e.Context(), key, &opts)
 			e.wantErr(err, maskstore.ErrPreconditionFailed)
 		}
@@ -118,4 +128,24 @@ var getTests = map[string]func(*env){
 		_, err = io.Copy(io.Discard, obj.Body)
 		e.wantErr(err, context.Canceled)
 	},
+}
+
+// wantVerified reads ranges, each an offset and a length, with Verify. A storage that keeps no SHA-256 must refuse them.
+func (e *env) wantVerified(key, content string, ranges [][2]int64) {
+	e.Helper()
+	whole, err := e.storage.Get(e.Context(), key, nil)
+	e.must(err)
+	e.must(whole.Body.Close())
+	for _, r := range ranges {
+		want := content[r[0]:]
+		if r[1] > 0 {
+			want = want[:min(r[1], int64(len(want)))]
+		}
+		info, got, err := e.get(key, &maskstore.GetOptions{Offset: r[0], Length: r[1], Verify: true})
+		if whole.SHA256.IsZero() && whole.Parts == nil {
+			e.wantErr(err, maskstore.ErrUnsupported)
+		} else if err != nil || got != want || info != whole.ObjectInfo {
+			e.Errorf("%d bytes from %d: got %s of %+v, %v; want %s", r[1], r[0], brief(got), info, err, brief(want))
+		}
+	}
 }

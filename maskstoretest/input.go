@@ -57,6 +57,9 @@ var inputTests = map[string]func(*env){
 			{"Length", maskstore.GetOptions{Length: -1}},
 			{"SHA256", maskstore.GetOptions{SHA256: sum, Offset: 1}},
 			{"SHA256", maskstore.GetOptions{SHA256: sum, Length: 3}},
+			{"SHA256", maskstore.GetOptions{SHA256: sum, Length: 3, Verify: true}},
+			{"Offset", maskstore.GetOptions{Offset: -1, Verify: true}},
+			{"Length", maskstore.GetOptions{Length: -1, Verify: true}},
 			{"IfMatch", maskstore.GetOptions{IfMatch: `"quoted"`}},
 			{"IfMatch", maskstore.GetOptions{IfMatch: "a\r\nx-amz-b: c"}},
 		} {

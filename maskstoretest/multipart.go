@@ -34,6 +34,23 @@ var multipartTests = map[string]func(*env){
 			e.Errorf("across two parts: got %q, %v", got, err)
 		}
 	},
+	"VerifiedRanges": func(e *env) {
+		key := e.key("x")
+		const one, two = maskstore.MinPartSize, 2*maskstore.MinPartSize + 7 // where these parts end
+		content := pattern(two) + "the end"
+		id := e.begin(key, nil)
+		up := e.parts(key, id, map[int]string{1: content[:one], 2: content[one:two], 3: content[two:]})
+		_, err := e.multipart().CompleteMultipartUpload(e.Context(), key, id, up, nil)
+		e.must(err)
+		e.wantVerified(key, content, [][2]int64{
+			{0, 0}, {0, 1}, {0, one}, {one - 1, 1}, {one, 1}, {one - 1, 2}, {one, two - one}, {one - 1, two - one + 2}, {two - 1, 2}, {two, 0}, {two + 6, 1},
+			{10, 20}, {10, 0}, {one + 10, 1 << 62},
+		})
+		for _, offset := range []int64{two + 7, two + 8} {
+			_, err := e.storage.Get(e.Context(), key, &maskstore.GetOptions{Offset: offset, Verify: true})
+			e.wantErr(err, maskstore.ErrInvalidRange)
+		}
+	},
 	"OnePartIsEnough": func(e *env) {
 		id := e.begin(e.key("x"), &maskstore.PutOptions{ContentType: "application/dicom"})
 		up := e.parts(e.key("x"), id, map[int]string{maskstore.MaxPartNumber: "small"})
