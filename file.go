@@ -91,19 +91,19 @@ func downloadFile(ctx context.Context, s ObjectStorage, key, name string, o GetO
 		return ObjectInfo{}, err
 	}
 	defer obj.Body.Close()
+	obj.SHA256 = cmp.Or(o.SHA256, obj.SHA256)
 	if obj.Size <= maxSinglePut {
 		return obj.ObjectInfo, FileSink(name)(obj.ObjectInfo, obj.Body)
 	}
 	obj.Body.Close()
-	o.SHA256 = cmp.Or(o.SHA256, obj.SHA256)
-	return obj.ObjectInfo, replaceFile(name, func(f *os.File) error { return getRanges(ctx, s, obj, f, o.SHA256) })
+	return obj.ObjectInfo, replaceFile(name, func(f *os.File) error { return getRanges(ctx, s, obj, f) })
 }
 
 // copyBuffer is how much of a large file is read or written at a time: io.Copy's 32 KiB take a tenth more CPU time.
 const copyBuffer = 256 << 10
 
 // getRanges writes the object to f, several ranges at a time. One goroutine verifies them in their order as they come.
-func getRanges(ctx context.Context, s ObjectStorage, obj *Object, f *os.File, sum SHA256) error {
+func getRanges(ctx context.Context, s ObjectStorage, obj *Object, f *os.File) error {
 	g, ctx := errgroup.WithContext(ctx)
 	ranges := make([]writtenRange, partCount(obj.Size, defaultPartSize))
 	inOrder := make([]io.Reader, len(ranges))
@@ -115,8 +115,8 @@ func getRanges(ctx context.Context, s ObjectStorage, obj *Object, f *os.File, su
 	}
 	var verified io.Reader // nil: there is nothing to verify by
 	switch {
-	case !sum.IsZero():
-		verified = newVerifier(io.MultiReader(inOrder...), obj.Size, sum)
+	case !obj.SHA256.IsZero():
+		verified = newVerifier(io.MultiReader(inOrder...), obj.Size, obj.SHA256)
 	case obj.Parts != nil:
 		verified = verifyParts(io.MultiReader(inOrder...), obj.Parts)
 	}

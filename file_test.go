@@ -86,6 +86,9 @@ func TestFileThereAndBack(t *testing.T) {
 			if err != nil || readErr != nil || got.ETag != info.ETag || !bytes.Equal(back, data) {
 				t.Errorf("%d bytes came back as %d, %v, %v", size, len(back), err, readErr)
 			}
+			if opts != nil && got.SHA256 != sum {
+				t.Errorf("%d bytes: got %+v", size, got)
+			}
 		}
 	}
 }
