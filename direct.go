@@ -266,7 +266,9 @@ type DirectDownload struct {
 }
 
 // DownloadAll gets the items, several at a time, each into its Sink; Sinks are called concurrently. It returns when
-// nothing of it runs any more, with what was got, in the items' order; what was not has the zero ObjectInfo.
+// nothing of it runs any more, with what was got, in the items' order; what was not has the zero ObjectInfo. What breaks off
+// is got again; what comes whole and is not of its Size and SHA256, since it was damaged or is another object, is the
+// caller's to get again.
 //
 // Errors: ErrNotFound, ErrPreconditionFailed where the URL's If-Match does not hold, ErrChecksum, that of the Sink, and
 // those of Upload, for each item that failed (KeyErrors).
