@@ -12,8 +12,9 @@ import (
 
 // Body is content that can be read more than once, so that an upload can be tried again.
 type Body struct {
-	// Open gives a reader at the content's beginning, which the caller of Open closes. It may be called by several
-	// goroutines, and must give the same content each time.
+	// Open gives a reader at the content's beginning, which the caller of Open closes, perhaps before its end. It may be
+	// called by several goroutines, and more than once though nothing fails, as Group.Upload does; it must give the same
+	// content each time.
 	Open   func() (io.ReadCloser, error)
 	Size   int64  // in bytes; 0 only where the content is empty
 	SHA256 SHA256 // zero: unknown, and then not bound to the upload

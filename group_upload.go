@@ -15,7 +15,7 @@ import (
 type MaskFile struct {
 	Slice int
 	Label string
-	Body  Body
+	Body  Body // opened twice, or more often: see Upload
 }
 
 // Spec is what Begin wants to know of the mask.
@@ -71,6 +71,10 @@ const uploadRounds = 5
 // Nothing is written unless all are PNGs. Masks that lie there already, by their SHA-256, are not put again; one that is
 // committed, and was deleted or overwritten since, is. Where others keep overwriting its masks it gives up, with ErrIncomplete
 // and the Completion.
+//
+// Each Body is opened once for the 33 bytes that a PNG begins with, one after another, before anything is written; it is
+// opened again when it is put, and for each time that it must be put anew. One that reads from another storage thus costs
+// two requests there at least: to hold a small mask as BytesBody spares them.
 //
 // One that fails stays open, and keeps others out until its lease has ended: to run it again before that, give a Creator and
 // SupersedeOwn, or Supersede.
