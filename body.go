@@ -12,8 +12,9 @@ import (
 
 // Body is content that can be read more than once, so that an upload can be tried again.
 type Body struct {
-	// Open gives a reader at the content's beginning, which the caller of Open closes. It may be called by several
-	// goroutines, and must give the same content each time.
+	// Open gives a reader at the content's beginning, which the caller of Open closes, perhaps before its end. It may be
+	// called by several goroutines, and more than once though nothing fails, as Group.Upload does; it must give the same
+	// content each time.
 	Open   func() (io.ReadCloser, error)
 	Size   int64  // in bytes; 0 only where the content is empty
 	SHA256 SHA256 // zero: unknown, and then not bound to the upload
@@ -65,14 +66,14 @@ func FileBody(name string) (Body, error) {
 	}, nil
 }
 
-// hash reads the content to compute its checksum.
+// hash reads the content to compute its checksum; one that is not what the Body says is ErrChecksum.
 func (b *Body) hash(ctx context.Context) (SHA256, error) {
 	r, err := b.Open()
 	if err != nil {
 		return SHA256{}, err
 	}
 	defer r.Close()
-	v := newHasher(&contextReader{ctx, r}, b.Size, SHA256{})
+	v := newHasher(&contextReader{ctx, r}, b.Size, b.SHA256)
 	_, err = io.Copy(io.Discard, v)
 	return v.sha256(), err
 }

@@ -15,7 +15,9 @@ import (
 // goroutines at a time, but not be changed then.
 //
 // What the network or the server's load prevents is tried again, with growing pauses or as long as the server asks to
-// wait; a Body is opened for each attempt. Redirects are not followed: a signed request is for one server.
+// wait; a Body is opened for each attempt. Where the server says that it got another content or length, the Body is read once
+// more: if it is what was declared, it was damaged on its way, and is sent again. Redirects are not followed: a signed
+// request is for one server.
 type DirectUploader struct {
 	Client      *http.Client   // nil: one for each call, that gives up peers which stall for a minute
 	Concurrency int            // how many of UploadAll at a time; 0: DefaultConcurrency
@@ -38,9 +40,9 @@ type DirectResult struct {
 // Upload puts body to a URL that is signed for a PUT.
 //
 // Errors: ErrInvalidArgument where the body is not what the URL is signed for, ErrChecksum where it is not what it says
-// itself or the server says so, ErrPreconditionFailed where another object lies at the key than when the URL was signed,
-// ErrExpired, ErrAccessDenied, ErrClockSkew, ErrThrottled, ErrUnavailable, ErrBadResponse. The cause of a refusal is an
-// *HTTPError. Group.Renew settles ErrExpired and ErrPreconditionFailed.
+// itself, or arrived damaged each time, ErrPreconditionFailed where another object lies at the key than when the URL was
+// signed, ErrExpired, ErrAccessDenied, ErrClockSkew, ErrThrottled, ErrUnavailable, ErrBadResponse. The cause of a refusal is
+// an *HTTPError. Group.Renew settles ErrExpired and ErrPreconditionFailed.
 func (d *DirectUploader) Upload(ctx context.Context, u SignedURL, body Body) (DirectResult, error) {
 	const op = "Upload"
 	sum, err := checkUpload(u, &body)
@@ -209,7 +211,8 @@ func putOnce(ctx context.Context, client *http.Client, u SignedURL, body Body, s
 	}
 	defer discard(resp)
 	if resp.StatusCode/100 != 2 {
-		return "", refused(u, resp)
+		body.SHA256 = sum
+		return "", refused(u, resp).recheck(ctx, &body)
 	}
 	etag = strings.Trim(resp.Header.Get("ETag"), `"`)
 	if etag == "" || checkETag(etag) != nil {
@@ -263,7 +266,9 @@ type DirectDownload struct {
 }
 
 // DownloadAll gets the items, several at a time, each into its Sink; Sinks are called concurrently. It returns when
-// nothing of it runs any more, with what was got, in the items' order; what was not has the zero ObjectInfo.
+// nothing of it runs any more, with what was got, in the items' order; what was not has the zero ObjectInfo. What breaks off
+// is got again; what comes whole and is not of its Size and SHA256, since it was damaged or is another object, is the
+// caller's to get again.
 //
 // Errors: ErrNotFound, ErrPreconditionFailed where the URL's If-Match does not hold, ErrChecksum, that of the Sink, and
 // those of Upload, for each item that failed (KeyErrors).

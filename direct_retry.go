@@ -183,6 +183,16 @@ func refused(u SignedURL, resp *http.Response) *failure {
 	}
 }
 
+// recheck lets a body that the server has refused for its checksum or size be sent again where, read once more, it is what
+// it says: then it was damaged on its way.
+func (f *failure) recheck(ctx context.Context, body *Body) *failure {
+	if errors.Is(f.err, ErrChecksum) && body.Open != nil {
+		_, err := body.hash(ctx)
+		f.again = err == nil
+	}
+	return f
+}
+
 // isLasting tells failures of a server that no other attempt mends: what it does not implement, and a disk that is full.
 func isLasting(status int) bool {
 	return status == http.StatusNotImplemented || status == http.StatusInsufficientStorage

@@ -444,26 +444,26 @@ func (g *Group) newDocument() *document {
 }
 
 // load reads the manifest, committed or not, or a tombstone.
-func (g *Group) load(ctx context.Context) (*document, string, error) {
-	obj, err := g.storage.Get(ctx, g.prefix+metadataName, nil)
-	if err != nil {
-		return nil, "", err
-	}
-	defer obj.Body.Close()
-	tooLarge := &Error{Kind: ErrInvalidManifest, Err: fmt.Errorf("has over %d bytes", maxManifestBytes)}
-	if obj.Size > maxManifestBytes {
-		return nil, obj.ETag, tooLarge
-	}
-	var data bytes.Buffer
-	data.Grow(int(max(obj.Size, 0)) + bytes.MinRead)
-	if _, err := data.ReadFrom(io.LimitReader(obj.Body, maxManifestBytes+1)); err != nil {
-		return nil, "", err
-	}
-	if data.Len() > maxManifestBytes {
-		return nil, obj.ETag, tooLarge // whatever its size was said to be
-	}
-	doc, err := decodeDocument(data.Bytes(), g.annotation, g.id)
-	return doc, obj.ETag, err
+func (g *Group) load(ctx context.Context) (doc *document, etag string, err error) {
+	err = g.read(ctx, g.prefix+metadataName, nil, func(obj *Object) error {
+		etag = obj.ETag
+		tooLarge := &Error{Kind: ErrInvalidManifest, Err: fmt.Errorf("has over %d bytes", maxManifestBytes)}
+		if obj.Size > maxManifestBytes {
+			return tooLarge
+		}
+		var data bytes.Buffer
+		data.Grow(int(max(obj.Size, 0)) + bytes.MinRead)
+		if _, err := data.ReadFrom(io.LimitReader(obj.Body, maxManifestBytes+1)); err != nil {
+			etag = "" // another manifest, or none, may lie there by the next attempt
+			return err
+		}
+		if data.Len() > maxManifestBytes {
+			return tooLarge // whatever its size was said to be
+		}
+		doc, err = decodeDocument(data.Bytes(), g.annotation, g.id)
+		return err
+	})
+	return doc, etag, err
 }
 
 // update writes what change makes of the manifest. change reads the manifest and gives the new one and the ETag of

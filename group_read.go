@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// Manifest gives the committed revision. It costs a GET.
+// Manifest gives the committed revision. It costs a GET, and one more where that comes damaged or breaks off.
 //
 // Errors: ErrNotFound, ErrDeleted, ErrIncomplete where nothing was committed yet.
 func (g *Group) Manifest(ctx context.Context) (*Manifest, error) {
@@ -76,8 +76,13 @@ type MaskData struct {
 }
 
 // Masks yields the masks of the committed revision with their content, verified, in the order of their keys. It reads some
-// ahead, as many as the group's concurrency. All are of one revision; where one was replaced meanwhile, the last yield
-// is ErrReplaced.
+// ahead, as many as the group's concurrency, and gets one that came damaged or broke off once more. All are of one
+// revision; where one was replaced meanwhile, the last yield is ErrReplaced.
+//
+// ErrReplaced passes where an upload is under way, and commits. Else something has deleted or overwritten a mask behind the
+// manifest's back, or an upload was left half-way, and whoever has the masks repairs it: Upload, given all of them, puts those
+// that are not there as committed. By signed URLs it takes Begin, Renew, a PUT of each mask that Renew gives a URL for, and
+// Complete: Begin alone takes the manifest's word for what lies there.
 //
 // Errors: those of Manifest, ErrReplaced, ErrChecksum.
 func (g *Group) Masks(ctx context.Context) iter.Seq2[MaskData, error] {
@@ -91,9 +96,11 @@ func (g *Group) Masks(ctx context.Context) iter.Seq2[MaskData, error] {
 		for masks := doc.Masks; len(masks) > 0; {
 			n := min(len(masks), len(ahead))
 			err := forEach(ctx, n, g.concurrency, false, func(ctx context.Context, i int) error {
-				data, err := g.readMask(ctx, masks[i])
-				ahead[i] = MaskData{masks[i], data}
-				return err
+				ahead[i] = MaskData{Mask: masks[i]}
+				return g.readMask(ctx, masks[i], func(r io.Reader) (err error) {
+					ahead[i].Data, err = io.ReadAll(r)
+					return err
+				})
 			})
 			if err != nil {
 				yield(MaskData{}, g.failed("Masks", err))
@@ -109,33 +116,37 @@ func (g *Group) Masks(ctx context.Context) iter.Seq2[MaskData, error] {
 	}
 }
 
-func (g *Group) readMask(ctx context.Context, m Mask) ([]byte, error) {
-	body, err := g.openMask(ctx, m)
-	if err != nil {
-		return nil, err
+// readMask is read of the mask as the manifest names it; the reader gives ErrChecksum in place of io.EOF for anything else.
+func (g *Group) readMask(ctx context.Context, m Mask, use func(io.Reader) error) error {
+	err := g.read(ctx, m.Key, &GetOptions{IfMatch: m.ETag, SHA256: m.SHA256}, func(obj *Object) error {
+		return use(newVerifier(obj.Body, m.Size, m.SHA256))
+	})
+	if errors.Is(err, ErrPreconditionFailed) || errors.Is(err, ErrNotFound) {
+		return &Error{Key: m.Key, Kind: ErrReplaced, Err: err}
 	}
-	defer body.Close()
-	return io.ReadAll(body)
+	return err
 }
 
-// openMask opens the mask as the manifest names it; its reader gives ErrChecksum in place of io.EOF for anything else.
-func (g *Group) openMask(ctx context.Context, m Mask) (io.ReadCloser, error) {
-	obj, err := g.storage.Get(ctx, m.Key, &GetOptions{IfMatch: m.ETag, SHA256: m.SHA256})
-	switch {
-	case errors.Is(err, ErrPreconditionFailed) || errors.Is(err, ErrNotFound):
-		return nil, &Error{Key: m.Key, Kind: ErrReplaced, Err: err}
-	case err != nil:
-		return nil, err
+// read gives use the object. Where its body breaks off or comes damaged, use gets it once more: all that use keeps of it is
+// still the library's own.
+func (g *Group) read(ctx context.Context, key string, o *GetOptions, use func(*Object) error) error {
+	for again := true; ; again = false {
+		obj, err := g.storage.Get(ctx, key, o)
+		if err != nil {
+			return err
+		}
+		err = use(obj)
+		obj.Body.Close()
+		if !again || !errors.Is(err, ErrChecksum) && !errors.Is(err, ErrUnavailable) {
+			return err
+		}
 	}
-	return struct {
-		io.Reader
-		io.Closer
-	}{newVerifier(obj.Body, m.Size, m.SHA256), obj.Body}, nil
 }
 
 // Download writes the masks of the committed revision as files NNNN_label.png, and metadata.json, to the folder dir, which
-// must not exist or be empty. Where a mask is replaced meanwhile, it starts over with the new revision. It
-// writes beside dir first and renames at the end: dir gets the one whole revision, or nothing.
+// must not exist or be empty. A mask that came damaged or broke off it gets once more; where one is replaced meanwhile, it
+// starts over with the new revision. It writes beside dir first and renames at the end: dir gets the one whole revision, or
+// nothing.
 //
 // Errors: those of Manifest; ErrReplaced where a mask is not the manifest's and there is no newer revision; ErrChecksum;
 // those of the file system.
@@ -202,15 +213,16 @@ func (g *Group) download(ctx context.Context, doc *document, dir string) error {
 }
 
 func (g *Group) downloadMask(ctx context.Context, m Mask, name string) error {
-	body, err := g.openMask(ctx, m)
-	if err != nil {
-		return err
-	}
-	defer body.Close()
 	f, err := os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o666) // labels may differ in case alone
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(f, body)
+	err = g.readMask(ctx, m, func(r io.Reader) error {
+		if _, err := f.Seek(0, io.SeekStart); err != nil {
+			return err
+		}
+		_, err := io.Copy(f, r)
+		return err
+	})
 	return errors.Join(err, f.Close())
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 )
 
@@ -14,7 +15,7 @@ import (
 type MaskFile struct {
 	Slice int
 	Label string
-	Body  Body
+	Body  Body // opened twice, or more often: see Upload
 }
 
 // Spec is what Begin wants to know of the mask.
@@ -63,11 +64,17 @@ type GroupUploadOptions struct {
 // UploadLease is how long an Upload keeps other uploads of its group out at most, unless told otherwise.
 const UploadLease = time.Hour
 
-// uploadRounds bounds how often Upload puts masks anew over what another upload put in their place.
+// uploadRounds bounds how often Upload puts masks over what others put in their place meanwhile.
 const uploadRounds = 5
 
 // Upload is Begin, a PUT per mask, and Complete, for a program that has the masks and the storage's credentials itself.
-// Nothing is written unless all are PNGs. Masks that lie there already, by their SHA-256, are not put again.
+// Nothing is written unless all are PNGs. Masks that lie there already, by their SHA-256, are not put again; one that is
+// committed, and was deleted or overwritten since, is. Where others keep overwriting its masks it gives up, with ErrIncomplete
+// and the Completion.
+//
+// Each Body is opened once for the 33 bytes that a PNG begins with, one after another, before anything is written; it is
+// opened again when it is put, and for each time that it must be put anew. One that reads from another storage thus costs
+// two requests there at least: to hold a small mask as BytesBody spares them.
 //
 // One that fails stays open, and keeps others out until its lease has ended: to run it again before that, give a Creator and
 // SupersedeOwn, or Supersede.
@@ -104,20 +111,31 @@ func (g *Group) upload(ctx context.Context, files []MaskFile, o *GroupUploadOpti
 	if err != nil {
 		return nil, err
 	}
-	for range uploadRounds {
-		err = g.putMasks(ctx, doc.Pending, bodies, etags, o.OnProgress)
-		if !isBaseGone(err) {
-			break
+	for round := 1; ; round++ {
+		err := g.putMasks(ctx, doc.Pending, bodies, etags, o.OnProgress)
+		if err != nil && !isBaseGone(err) {
+			return nil, err
 		}
-		// Something else lies at a key than did at the beginning: an earlier upload's late PUT.
+		if err == nil || round == uploadRounds {
+			done, err := g.Complete(ctx, doc.Pending.UploadID, etags, o.Complete)
+			if round == uploadRounds || !done.canPut(bodies) {
+				return done, err
+			}
+		}
+		// Something else lies at a key, or nothing, than the manifest says or lay there when the round began: an earlier
+		// upload's late PUT, or what was done behind the manifest's back.
 		if doc, err = g.renew(ctx, doc.Pending.UploadID, etags, lease); err != nil {
-			break
+			return nil, err
 		}
 	}
-	if err != nil {
-		return nil, err
-	}
-	return g.Complete(ctx, doc.Pending.UploadID, etags, o.Complete)
+}
+
+// canPut tells whether a mask is not there as declared, and is among the bodies.
+func (c *Completion) canPut(bodies map[string]Body) bool {
+	return c != nil && slices.ContainsFunc(c.Verdicts, func(v Verdict) bool {
+		_, ours := bodies[v.Key]
+		return ours && v.Problem != "" && v.Problem != ProblemNotPNG // which it would be again
+	})
 }
 
 func checkFile(f MaskFile, maxPixels int64) error {

@@ -203,7 +203,8 @@ func replaceFile(name string, write func(*os.File) error) (err error) {
 
 // DownloadAll gets the items, several at a time, each into its Sink; Sinks are called concurrently, each once. It
 // returns when nothing of it runs any more, with what was got, in the items' order; what was not has the zero
-// ObjectInfo, and without KeepGoing such are not all errors. What a Sink leaves unread is read for it, and verified.
+// ObjectInfo, and without KeepGoing such are not all errors. What a Sink leaves unread is read for it, and verified. What
+// came damaged, or broke off, is the caller's to get again: KeyErrors names it.
 //
 // Errors: those of Get, of its Body and of the Sinks, for each item that failed (KeyErrors).
 func DownloadAll(ctx context.Context, s ObjectStorage, items []DownloadItem, opts *ParallelOptions) ([]ObjectInfo, error) {

@@ -111,8 +111,9 @@ func RenewParts(ctx context.Context, s ObjectStorage, key, uploadID string, opts
 //
 // Errors: ErrIncomplete where parts are missing, or not known to be those declared, for which the server must keep their
 // SHA-256, as S3 and MinIO do; the upload stays open, and RenewParts tells which. It stays so at ErrPreconditionFailed too.
-// ErrChecksum comes with the object, which is in place by then and is the caller's to delete: its parts are those declared,
-// and yet the whole is not. An upload that was aborted is ErrNotFound.
+// ErrChecksum comes with the object, which is in place by then: its parts are those declared, and yet the whole is not, or
+// came damaged. Completed again, it is read again; where that gives ErrNotFound, the object is the caller's to delete. An
+// upload that was aborted is ErrNotFound.
 func CompleteParts(ctx context.Context, s ObjectStorage, key, uploadID string, opts *PartsOptions) (ObjectInfo, error) {
 	o := or(opts)
 	up, err := o.upload(s, key)

@@ -47,7 +47,8 @@ type S3Options struct {
 
 // S3 is an ObjectStorage on a bucket of AWS S3 or of a server that is compatible with it. Small objects are put, got and
 // listed by requests that it signs itself, as it signs URLs; for the rest it uses the AWS SDK. What the network or the
-// server's load prevents is tried up to ten times.
+// server's load prevents is tried up to ten times, and so is a body that was damaged on its way to the server. What Get has
+// begun to hand out is not.
 //
 // It implements Copier and MultipartStorage.
 type S3 struct {

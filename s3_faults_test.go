@@ -1,6 +1,7 @@
 package maskstore
 
 import (
+	"bytes"
 	"context"
 	"crypto/md5"
 	"encoding/base64"
@@ -11,6 +12,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/iotest"
 	"time"
@@ -120,6 +122,69 @@ func TestS3PartOfAnotherLength(t *testing.T) {
 			_, err := testS3(t, server).UploadPart(t.Context(), testKey, "id", 1, body)
 			if !errors.Is(err, row.want) || errors.Is(err, ErrUnavailable) || opened != 1 {
 				t.Errorf("opened %d times: %v", opened, err)
+			}
+		})
+	}
+}
+
+// A body that is damaged on its way is sent again, one that is not what it promises is not, and none is read without need.
+func TestS3DamagedOnTheWay(t *testing.T) {
+	opened := 0
+	counted := func(body Body) Body {
+		open := body.Open
+		body.Open = func() (io.ReadCloser, error) { opened++; return open() }
+		return body
+	}
+	wrong := BytesBody(smallBody)
+	wrong.SHA256 = SumSHA256(nil)
+	part := func(body Body) func(context.Context, *S3, string) error {
+		return func(ctx context.Context, s *S3, id string) error {
+			_, err := s.UploadPart(ctx, testKey, id, 1, counted(body))
+			return err
+		}
+	}
+	put := func(data []byte) func(context.Context, *S3, string) error {
+		return func(ctx context.Context, s *S3, _ string) error {
+			_, err := s.Put(ctx, testKey, bytes.NewReader(data), nil)
+			return err
+		}
+	}
+	for _, row := range []struct {
+		name     string
+		sort     string
+		damaged  int // how many of the first requests of that sort are
+		do       func(ctx context.Context, s *S3, id string) error
+		want     error
+		requests int // of that sort
+		opened   int
+	}{
+		{"put, once", putWhole, 1, put(smallBody), nil, 2, 0},
+		{"put, always", putWhole, s3Attempts, put(smallBody), ErrChecksum, s3Attempts, 0},
+		{"put in parts, once", putPart, 1, put(largeBody), nil, 3, 0},
+		{"part, never", putPart, 0, part(BytesBody(smallBody)), nil, 1, 1},
+		{"part, once", putPart, 1, part(BytesBody(smallBody)), nil, 2, 3},
+		{"part, always", putPart, s3Attempts, part(BytesBody(smallBody)), ErrChecksum, s3Attempts, 2 * s3Attempts},
+		{"part of another content", putPart, 0, part(wrong), ErrChecksum, 1, 2},
+	} {
+		inBubble(t, row.name, func(t *testing.T) {
+			b := newBucket(nil)
+			b.uploads["id"] = map[string][]byte{}
+			var damaged atomic.Int64
+			s := testS3(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if sortOf(r) == row.sort && int(damaged.Add(1)) <= row.damaged {
+					body, err := io.ReadAll(r.Body)
+					if err != nil {
+						t.Error(err)
+					}
+					body[0] ^= 1
+					r.Body = io.NopCloser(bytes.NewReader(body))
+				}
+				b.ServeHTTP(w, r)
+			}))
+			opened = 0
+			err := row.do(t.Context(), s, "id")
+			if !errors.Is(err, row.want) || (err == nil) != (row.want == nil) || b.count(row.sort) != row.requests || opened != row.opened {
+				t.Errorf("%v after %d requests, opened %d times", err, b.count(row.sort), opened)
 			}
 		})
 	}

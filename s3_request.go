@@ -87,7 +87,7 @@ func (s *S3) once(ctx context.Context, q *request) (*http.Response, *failure) {
 	if resp.StatusCode/100 == 2 {
 		return nil, badAnswer(u, "has the status "+resp.Status)
 	}
-	return nil, s.refused(u, resp)
+	return nil, s.refused(u, resp).recheck(ctx, &q.body)
 }
 
 // refused is the failure that a refusal of our own request tells.

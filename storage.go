@@ -37,7 +37,8 @@ type ObjectStorage interface {
 	Put(ctx context.Context, key string, body io.Reader, opts *PutOptions) (ObjectInfo, error)
 
 	// Get opens the object. It fails before it returns, never on the first read, where the object is missing or
-	// a condition does not hold. The caller closes the Object's Body; the end of ctx ends its reads.
+	// a condition does not hold. The caller closes the Object's Body; the end of ctx ends its reads. A Body that breaks
+	// off, or comes damaged, is the caller's to get again: what was read of it is with the caller already.
 	Get(ctx context.Context, key string, opts *GetOptions) (*Object, error)
 
 	// Stat describes the object.

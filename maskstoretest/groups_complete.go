@@ -319,6 +319,60 @@ var groupCompleteTests = map[string]func(*groupEnv){
 			e.Errorf("uploading the same again took %d Puts; want 2, of the manifest", h.count("Put"))
 		}
 	},
+	"UploadPutsWhatIsNotThereAsCommitted": func(e *groupEnv) {
+		g, masks := e.group("g"), files(10, 1)
+		_, err := g.Upload(e.Context(), masks, nil)
+		e.must(err)
+		e.must(e.storage.Delete(e.Context(), e.key(g, 3)))
+		e.overwrite(e.key(g, 5), maskPNG(5, 9))
+		e.overwrite(e.key(g, 7), append(maskPNG(7, 1), 0))
+		h := &hooked{ObjectStorage: e.storage}
+		_, err = e.groupOn(h, "g").Upload(e.Context(), masks, nil)
+		e.must(err)
+		if h.count("Put") != 3+3 {
+			e.Errorf("it took %d Puts; want 3 of masks, and 3 of the manifest", h.count("Put"))
+		}
+		e.wantMasks(g, 2, masks)
+	},
+	"UploadCannotPutWhatItHasNot": func(e *groupEnv) {
+		g := e.group("g")
+		e.save(g, files(2, 1))
+		e.must(e.storage.Delete(e.Context(), e.key(g, 1)))
+		h := &hooked{ObjectStorage: e.storage}
+		done, err := e.groupOn(h, "g").Upload(e.Context(), files(1, 2), &maskstore.GroupUploadOptions{BeginOptions: maskstore.BeginOptions{Keep: true}})
+		e.wantProblems(done, err, "", maskstore.ProblemMissing)
+		if h.count("Put") != 2 {
+			e.Errorf("it took %d Puts; want one of the mask, and one of the manifest", h.count("Put"))
+		}
+		h = &hooked{ObjectStorage: e.storage}
+		done, err = e.groupOn(h, "sized").Upload(e.Context(), files(1, 1), &maskstore.GroupUploadOptions{
+			BeginOptions: maskstore.BeginOptions{Metadata: &maskstore.Metadata{Width: 512, Height: 512}},
+			Complete:     &maskstore.CompleteOptions{VerifyPNG: true},
+		})
+		e.wantProblems(done, err, maskstore.ProblemNotPNG)
+		if h.count("Put") != 2 {
+			e.Errorf("it took %d Puts of what is not right; want one of the mask, and one of the manifest", h.count("Put"))
+		}
+	},
+	"UploadGivesUpAgainstAnotherWriter": func(e *groupEnv) {
+		h := &hooked{ObjectStorage: e.storage}
+		g := e.groupOn(h, "g")
+		h.before = func(op, _ string) error {
+			if op == "List" {
+				e.overwrite(e.key(g, 1), maskPNG(1, 9))
+			}
+			return nil
+		}
+		done, err := g.Upload(e.Context(), files(2, 1), nil)
+		e.wantErr(err, maskstore.ErrIncomplete)
+		if done == nil || len(done.Verdicts) != 2 || done.Verdicts[0].Problem != "" || done.Verdicts[1].Problem == "" {
+			e.Errorf("completion is %+v", done)
+		}
+		h.before = nil
+		_, err = g.Upload(e.Context(), files(2, 1), &maskstore.GroupUploadOptions{BeginOptions: maskstore.BeginOptions{Supersede: true}})
+		e.must(err)
+		e.wantMasks(g, 1, files(2, 1))
+	},
 	"UploadRefusesWhatIsNoPNG": func(e *groupEnv) {
 		h := &hooked{ObjectStorage: e.storage}
 		_, err := e.groupOn(h, "g").Upload(e.Context(), []maskstore.MaskFile{{Label: "liver"}}, nil)

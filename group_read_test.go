@@ -1,0 +1,85 @@
+package maskstore
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// What a group reads for itself, and has not handed out yet, is read once more where it came damaged or broke off.
+func TestGroupReadsAgain(t *testing.T) {
+	mask := testPNG(t, 1)
+	memory := new(Memory)
+	saved, err := NewGroup(memory, "a", "g", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := saved.Upload(t.Context(), []MaskFile{{1, "liver", BytesBody(mask)}}, nil); err != nil {
+		t.Fatal(err)
+	}
+	intact := func(data []byte) answer {
+		return objectAnswer(string(data), "X-Amz-Checksum-Sha256", SumSHA256(data).Base64())
+	}
+	damaged := func(data []byte) answer {
+		a := intact(data)
+		flipped := bytes.Clone(data)
+		flipped[len(data)/2] ^= 1
+		a.text = string(flipped)
+		return a
+	}
+	broken := func(data []byte) answer {
+		a := intact(data)
+		a.text, a.short = string(data[:len(data)-1]), true
+		return a
+	}
+	manifest := []byte(mustGet(t, memory, saved.prefix+metadataName, nil))
+	busy := answer{status: 503}
+	for _, row := range []struct {
+		name     string
+		answers  []answer
+		want     error
+		requests int
+	}{
+		{"intact", []answer{intact(manifest), intact(mask)}, nil, 2},
+		{"manifest damaged", []answer{damaged(manifest), intact(manifest), intact(mask)}, nil, 3},
+		{"manifest broken off", []answer{broken(manifest), intact(manifest), intact(mask)}, nil, 3},
+		{"manifest damaged twice", []answer{damaged(manifest)}, ErrChecksum, 2},
+		{"mask damaged", []answer{intact(manifest), damaged(mask), intact(mask)}, nil, 3},
+		{"mask broken off", []answer{intact(manifest), broken(mask), intact(mask)}, nil, 3},
+		{"mask damaged twice", []answer{intact(manifest), damaged(mask)}, ErrChecksum, 3},
+		{"server busy", []answer{intact(manifest), busy}, ErrUnavailable, 1 + s3Attempts},
+	} {
+		for name, read := range map[string]func(g *Group, dir string) ([]byte, error){
+			"masks": func(g *Group, _ string) ([]byte, error) {
+				for mask, err := range g.Masks(t.Context()) {
+					return mask.Data, err
+				}
+				return nil, errors.New("no masks")
+			},
+			"download": func(g *Group, dir string) ([]byte, error) {
+				if _, err := g.Download(t.Context(), dir); err != nil {
+					return nil, err
+				}
+				return os.ReadFile(filepath.Join(dir, "0001_liver.png"))
+			},
+		} {
+			dir := filepath.Join(t.TempDir(), "dir")
+			inBubble(t, row.name+", "+name, func(t *testing.T) {
+				server := &scripted{answers: row.answers}
+				g, err := NewGroup(testS3(t, server), "a", "g", nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				got, err := read(g, dir)
+				if !errors.Is(err, row.want) || (err == nil) != (row.want == nil) || err == nil && !bytes.Equal(got, mask) {
+					t.Errorf("got %d bytes, %v; want %v", len(got), err, row.want)
+				}
+				if len(server.bodies) != row.requests {
+					t.Errorf("%d requests; want %d", len(server.bodies), row.requests)
+				}
+			})
+		}
+	}
+}
