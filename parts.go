@@ -184,7 +184,7 @@ func (o *PartsOptions) sign(ctx context.Context, m MultipartStorage, key, upload
 
 func (o *PartsOptions) complete(ctx context.Context, up *partsUpload) (ObjectInfo, error) {
 	info, err := o.completeStored(ctx, up)
-	if errors.Is(err, ErrNotFound) && (!o.SHA256.IsZero() || o.provesAll()) {
+	if errors.Is(err, ErrNotFound) {
 		return o.find(ctx, up, err)
 	}
 	if err != nil || o.SHA256.IsZero() {
@@ -208,23 +208,43 @@ func (o *PartsOptions) completeStored(ctx context.Context, up *partsUpload) (Obj
 	return up.m.CompleteMultipartUpload(ctx, up.key, up.record.UploadID, parts, &up.PutOptions)
 }
 
-// find gives the object, if it is the one declared: then the upload that is gone was completed, and the answer lost.
+// find gives the object, if it is the one declared: then the upload that is gone was completed, and the answer lost. It gives
+// it with ErrChecksum where its parts are those declared, and yet the whole is not.
 func (o *PartsOptions) find(ctx context.Context, up *partsUpload, gone error) (ObjectInfo, error) {
 	info, err := up.storage.Stat(ctx, up.key)
-	if err == nil && info.Size != o.Size || errors.Is(err, ErrNotFound) {
+	switch {
+	case errors.Is(err, ErrNotFound):
 		return ObjectInfo{}, gone
+	case err != nil:
+		return ObjectInfo{}, err
+	case info.Size != o.Size:
+		return ObjectInfo{}, goneBut(gone, fmt.Sprintf("the object at the key has %d bytes, not %d", info.Size, o.Size))
+	case o.SHA256.IsZero() && !o.provesAll():
+		return ObjectInfo{}, goneBut(gone, "no checksum tells whether the object at the key is the one declared")
 	}
-	if err == nil {
-		err = o.read(ctx, up.storage, info)
+	whole := o.read(ctx, up.storage, info)
+	if whole == nil {
+		info.SHA256 = o.SHA256
+		return info, nil
+	}
+	if err = whole; errors.Is(err, ErrChecksum) && !o.SHA256.IsZero() && o.provesAll() {
+		byParts := *o
+		byParts.SHA256 = SHA256{}
+		if err = byParts.read(ctx, up.storage, info); err == nil {
+			return info, whole
+		}
 	}
 	if errors.Is(err, ErrChecksum) {
-		err = gone
+		err = goneBut(gone, "the object at the key is not the one declared")
 	}
-	if err != nil {
-		return ObjectInfo{}, err
-	}
-	info.SHA256 = o.SHA256
-	return info, nil
+	return ObjectInfo{}, err
+}
+
+// goneBut adds to the error of an upload that is gone what lies at its key.
+func goneBut(gone error, lies string) error {
+	e := *opError("", "", nil, gone).(*Error)
+	e.Err = fmt.Errorf("%w; %s", cmp.Or(e.Err, e.Kind), lies)
+	return &e
 }
 
 // prove gives the parts to complete with.

@@ -176,6 +176,56 @@ func TestPartsAreProven(t *testing.T) {
 	}
 }
 
+// TestCompletePartsAgain: where the answer of a completion was lost, the next one tells the truth of what lies at the key.
+func TestCompletePartsAgain(t *testing.T) {
+	data := manyParts()[:defaultPartSize+8]
+	wrong := func(o *PartsOptions) { o.SHA256 = SumSHA256(nil) }
+	for _, row := range []struct {
+		name   string
+		change func(o *PartsOptions) // before both completions
+		first  error
+		before func(m *Memory, o *PartsOptions) // the second
+		again  error
+		says   string
+		given  bool // the object comes with the second answer
+	}{
+		{"another whole, of the parts declared", wrong, ErrChecksum, nil, ErrChecksum, fmt.Sprintf("has SHA-256 %v, not %v", SumSHA256(data), SumSHA256(nil)), true},
+		{"another whole, of unknown parts", func(o *PartsOptions) { wrong(o); o.PartSHA256 = nil }, ErrChecksum,
+			nil, ErrNotFound, "no such upload; the object at the key is not the one declared", false},
+		{"another whole and other parts", wrong, ErrChecksum,
+			func(_ *Memory, o *PartsOptions) { o.PartSHA256[1] = SumSHA256(nil) }, ErrNotFound, "no such upload; the object at the key is not the one declared", false},
+		{"other parts", func(*PartsOptions) {}, nil,
+			func(_ *Memory, o *PartsOptions) { o.PartSHA256[1] = SumSHA256(nil) }, ErrNotFound, "no such upload; the object at the key is not the one declared", false},
+		{"another size", func(*PartsOptions) {}, nil,
+			func(_ *Memory, o *PartsOptions) { o.Size-- }, ErrNotFound, fmt.Sprintf("no such upload; the object at the key has %d bytes, not %d", len(data), len(data)-1), false},
+		{"nothing declared", func(o *PartsOptions) { o.PartSHA256 = nil }, nil, nil, ErrNotFound, "no such upload; no checksum tells whether the object at the key is the one declared", false},
+		{"deleted since", wrong, ErrChecksum,
+			func(m *Memory, _ *PartsOptions) { m.objects.delete(testKey) }, ErrNotFound, "not found: no such upload", false},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			m, client := served(t)
+			o := partsOf(data)
+			ticket := beginParts(t, m, o)
+			putParts(t, client, ticket, data, 1, 2)
+			row.change(o)
+			done, err := CompleteParts(t.Context(), m, testKey, ticket.UploadID, o)
+			if !errors.Is(err, row.first) || done.Key == "" {
+				t.Fatalf("got %+v, %v; want %v", done, err, row.first)
+			}
+			if row.before != nil {
+				row.before(m, o)
+			}
+			info, err := CompleteParts(t.Context(), m, testKey, ticket.UploadID, o)
+			if e, ok := err.(*Error); !ok || e.Kind != row.again || !strings.HasSuffix(err.Error(), row.says) {
+				t.Errorf("again: %v; want %v that says %q", err, row.again, row.says)
+			}
+			if row.given && info != done || !row.given && info.Key != "" {
+				t.Errorf("again: %+v; first: %+v", info, done)
+			}
+		})
+	}
+}
+
 func TestBeginPartsReplaces(t *testing.T) {
 	m, _ := served(t)
 	o := &PartsOptions{PutOptions: PutOptions{Size: 1}, Journal: DirJournal(t.TempDir())}
