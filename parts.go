@@ -93,7 +93,7 @@ func BeginParts(ctx context.Context, s ObjectStorage, key string, opts *PartsOpt
 func RenewParts(ctx context.Context, s ObjectStorage, key, uploadID string, opts *PartsOptions) (*PartsTicket, error) {
 	const op = "RenewParts"
 	o := or(opts)
-	up, err := o.upload(s, key)
+	up, err := o.goOn(ctx, s, key, uploadID)
 	var stored map[int]Part
 	if err == nil {
 		stored, err = storedParts(ctx, up.m, key, uploadID)
@@ -116,11 +116,10 @@ func RenewParts(ctx context.Context, s ObjectStorage, key, uploadID string, opts
 // upload that was aborted is ErrNotFound.
 func CompleteParts(ctx context.Context, s ObjectStorage, key, uploadID string, opts *PartsOptions) (ObjectInfo, error) {
 	o := or(opts)
-	up, err := o.upload(s, key)
+	up, err := o.goOn(ctx, s, key, uploadID)
 	if err != nil {
 		return ObjectInfo{}, opError("CompleteParts", key, nil, err)
 	}
-	up.record.Key, up.record.UploadID = key, uploadID
 	info, err := o.complete(ctx, up)
 	if info.Key != "" && o.Journal != nil {
 		err = cmp.Or(err, o.Journal.Remove(ctx, key, uploadID))
@@ -140,6 +139,23 @@ func (o *PartsOptions) upload(s ObjectStorage, key string) (*partsUpload, error)
 	up := &partsUpload{UploadOptions: UploadOptions{o.PutOptions, o.Journal}, storage: s, m: m, key: key}
 	up.ContentType = cmp.Or(o.ContentType, typeByName(key))
 	return up, nil
+}
+
+// goOn gives the upload that has begun with that ID, unless the journal has recorded it with another size.
+func (o *PartsOptions) goOn(ctx context.Context, s ObjectStorage, key, uploadID string) (*partsUpload, error) {
+	up, err := o.upload(s, key)
+	if err == nil {
+		err = checkUploadID(uploadID)
+	}
+	if err != nil {
+		return nil, err
+	}
+	up.record.Key, up.record.UploadID = key, uploadID
+	r, err := up.load(ctx)
+	if err == nil && r.UploadID == uploadID && r.Size != o.Size {
+		err = inputError("Size", fmt.Sprintf("is %d, but the upload began with %d", o.Size, r.Size), "what BeginParts was given")
+	}
+	return up, err
 }
 
 // plan gives the parts, without URLs.

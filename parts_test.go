@@ -226,6 +226,34 @@ func TestCompletePartsAgain(t *testing.T) {
 	}
 }
 
+// TestPartsOfAnotherSize: with the journal, the size stays what it was when the upload began.
+func TestPartsOfAnotherSize(t *testing.T) {
+	m, client := served(t)
+	data, j := manyParts()[:defaultPartSize+8], DirJournal(t.TempDir())
+	o := partsOf(data)
+	o.Journal = j
+	ticket := beginParts(t, m, o)
+	putParts(t, client, ticket, data, 1, 2)
+	other := partsOf(data[:len(data)-8])
+	other.Journal = j
+	_, renewErr := RenewParts(t.Context(), m, testKey, ticket.UploadID, other)
+	_, completeErr := CompleteParts(t.Context(), m, testKey, ticket.UploadID, other)
+	for op, err := range map[string]error{"RenewParts": renewErr, "CompleteParts": completeErr} {
+		input, ok := errors.AsType[*InputError](err)
+		if e, _ := err.(*Error); e == nil || e.Kind != ErrInvalidArgument || e.Op != op || !ok || input.Field != "Size" {
+			t.Errorf("%s: error is %v", op, err)
+		}
+	}
+	other.Journal = nil
+	if _, err := RenewParts(t.Context(), m, testKey, ticket.UploadID, other); err != nil {
+		t.Errorf("without the journal: %v", err)
+	}
+	info, err := CompleteParts(t.Context(), m, testKey, ticket.UploadID, o)
+	if err != nil || info.Size != o.Size {
+		t.Errorf("completed: %+v, %v", info, err)
+	}
+}
+
 func TestBeginPartsReplaces(t *testing.T) {
 	m, _ := served(t)
 	o := &PartsOptions{PutOptions: PutOptions{Size: 1}, Journal: DirJournal(t.TempDir())}
