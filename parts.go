@@ -11,8 +11,19 @@ import (
 	"time"
 )
 
-// PartsOptions says what object is uploaded in parts by a client that holds no credentials. RenewParts and CompleteParts
-// take what BeginParts was given, but for PartSHA256, which may be known since: nothing but the parts is kept in between.
+// PartsOptions says what object is uploaded in parts by a client that holds no credentials.
+//
+// Nothing but the parts is kept between BeginParts, RenewParts and CompleteParts, so that any server can answer each: all
+// three are told everything anew, by whoever asks. What of it the client says, the server has to judge each time:
+//
+//   - The key: whether this client may write it. An upload ID works for the one key that it was begun for.
+//   - Size: whether it may be that much. Another one than before is another cut into parts; one that ends with an
+//     earlier part is a shorter object. With a Journal that has recorded the upload it is ErrInvalidArgument.
+//   - PartSHA256, SHA256: they tell whether what arrived is what was meant, by whoever says them. Wrong ones spoil no
+//     more than the object itself.
+//
+// A server that does not trust its clients to say the same each time keeps upload ID, size and hashes in its database,
+// or gives them to the client in a token that it has signed itself. A Journal keeps ID and size until the upload ends.
 type PartsOptions struct {
 	PutOptions               // Size must be set; the conditions hold at completion; SHA256 is verified by reading the object then
 	PartSHA256 []SHA256      // of the parts, in order; nil: none is known yet; a zero one: not yet, and its part gets no URL
@@ -37,7 +48,8 @@ func (o *PartsOptions) check(key string) error {
 	return nil
 }
 
-// PartsTicket is what a client needs to put an object in parts. It prints no signature.
+// PartsTicket is what a client needs to put an object in parts. It prints and marshals no signature: Reveal gives what is
+// sent to the client.
 type PartsTicket struct {
 	Key      string
 	UploadID string
@@ -46,7 +58,7 @@ type PartsTicket struct {
 	Parts    []PartURL // all of them, in order
 }
 
-// PartURL is a part to put. SignedURL.Reveal gives what the client needs.
+// PartURL is a part to put.
 type PartURL struct {
 	PartNumber int
 	Offset     int64 // in the object, in bytes
@@ -56,9 +68,43 @@ type PartURL struct {
 	URL        SignedURL // of its PUT; it works until it expires or the upload ends
 }
 
+// RevealedTicket is a PartsTicket as it goes over the wire to the client. It marshals, prints and logs its signatures.
+type RevealedTicket struct {
+	Key      string         `json:"key"`
+	UploadID string         `json:"upload_id"`
+	PartSize int64          `json:"part_size"`        // in bytes, of all parts but the last
+	Expires  time.Time      `json:"expires,omitzero"` // of the URL that expires first
+	Parts    []RevealedPart `json:"parts"`
+}
+
+// RevealedPart is a PartURL as it goes over the wire to the client. RevealedURL.SignedURL gives what DirectUploader takes.
+type RevealedPart struct {
+	PartNumber int         `json:"part_number"`
+	Offset     int64       `json:"offset"` // in the object, in bytes
+	Size       int64       `json:"size"`
+	SHA256     SHA256      `json:"sha256,omitzero"`  // unset: not declared yet, and there is no URL
+	Stored     bool        `json:"stored,omitempty"` // it is there, and there is no URL
+	URL        RevealedURL `json:"url,omitzero"`
+}
+
+// Reveal gives the ticket with its signatures, for the one place that sends it to the client.
+func (t *PartsTicket) Reveal() RevealedTicket {
+	revealed := RevealedTicket{t.Key, t.UploadID, t.PartSize, t.Expires, make([]RevealedPart, len(t.Parts))}
+	for i, p := range t.Parts {
+		revealed.Parts[i] = RevealedPart{PartNumber: p.PartNumber, Offset: p.Offset, Size: p.Size, SHA256: p.SHA256, Stored: p.Stored}
+		if p.URL.URL != "" {
+			revealed.Parts[i].URL = p.URL.Reveal()
+		}
+	}
+	return revealed
+}
+
 // BeginParts begins an upload in parts for a client that holds no credentials, and signs a URL for each part whose
 // SHA-256 is declared. A client that does not know yet how its object is cut gets PartSize and no URLs, and RenewParts
 // signs when it has hashed. Where the Journal has recorded another upload for the key, that is aborted first.
+//
+// A new key for each upload, and NoOverwrite, keep what one does away from all others. Large objects belong to their
+// annotation, and to none of its groups, at AnnotationPrefix and _large/.
 //
 // What is begun must come to CompleteParts or be aborted, by AbortMultipartUpload or AbortUpload: until then its parts
 // stay, and are billed.
@@ -89,7 +135,8 @@ func BeginParts(ctx context.Context, s ObjectStorage, key string, opts *PartsOpt
 }
 
 // RenewParts signs the URLs of the parts that are not stored yet, or are not those declared: where URLs have expired, for
-// parts that were hashed since, for a client that begins again. An upload that has ended is ErrNotFound.
+// parts that were hashed since, for a client that begins again. An upload that has ended is ErrNotFound. Size and PartSHA256
+// are what this call says, whatever BeginParts was told (see PartsOptions).
 func RenewParts(ctx context.Context, s ObjectStorage, key, uploadID string, opts *PartsOptions) (*PartsTicket, error) {
 	const op = "RenewParts"
 	o := or(opts)
@@ -105,15 +152,24 @@ func RenewParts(ctx context.Context, s ObjectStorage, key, uploadID string, opts
 	return ticket, opError(op, key, nil, err)
 }
 
-// CompleteParts makes the object of the parts that are stored, once all are there and are what was declared, and gives it;
-// where its SHA-256 is declared it is read whole, and verified. Completed again, it gives the same answer if the object
-// can be proven by SHA256 or PartSHA256.
+// CompleteParts makes the object of the parts that are stored, once all are there and are what was declared, and gives it.
+//
+// What is proven then is what this call declares. Without checksums it is the object's length, and no more: each part is
+// one that RenewParts or BeginParts has signed for, which may be those of different contents. PartSHA256 proves the
+// content, by what the server kept of the parts. SHA256 proves it too, and costs a read of the whole object.
+//
+// An object whose SHA256 is wrong is at the key by then, over what was there. So that nobody meets it, and it costs
+// nothing that was good: use a new key for each upload, with NoOverwrite, that readers learn of when CompleteParts has
+// succeeded; or a temporary key, and Copy (up to MaxPutSize) after that.
+//
+// Completed again, it gives the same answer, if SHA256 or PartSHA256 proves that the object at the key is the one.
 //
 // Errors: ErrIncomplete where parts are missing, or not known to be those declared, for which the server must keep their
 // SHA-256, as S3 and MinIO do; the upload stays open, and RenewParts tells which. It stays so at ErrPreconditionFailed too.
 // ErrChecksum comes with the object, which is in place by then: its parts are those declared, and yet the whole is not, or
-// came damaged. Completed again, it is read again; where that gives ErrNotFound, the object is the caller's to delete. An
-// upload that was aborted is ErrNotFound.
+// came damaged. Completed again, it is read again; where that gives ErrChecksum or ErrNotFound, the object is the caller's
+// to delete. An upload that has ended otherwise is ErrNotFound, which says where something lies at the key that is not the
+// object declared, or not proven to be.
 func CompleteParts(ctx context.Context, s ObjectStorage, key, uploadID string, opts *PartsOptions) (ObjectInfo, error) {
 	o := or(opts)
 	up, err := o.goOn(ctx, s, key, uploadID)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -25,15 +26,15 @@ func partsOf(data []byte) *PartsOptions {
 // putParts puts these parts of data, as a client without credentials does.
 func putParts(t *testing.T, client *http.Client, ticket *PartsTicket, data []byte, numbers ...int) {
 	t.Helper()
+	wire, err := json.Marshal(ticket.Reveal())
+	var sent RevealedTicket
+	if err = errors.Join(err, json.Unmarshal(wire, &sent)); err != nil {
+		t.Fatal(err)
+	}
 	for _, n := range numbers {
-		p := ticket.Parts[n-1]
-		wire, err := json.Marshal(p.URL.Reveal())
-		var revealed RevealedURL
-		if err = errors.Join(err, json.Unmarshal(wire, &revealed)); err != nil {
-			t.Fatal(err)
-		}
+		p := sent.Parts[n-1]
 		body := bytesBody(data[p.Offset:p.Offset+p.Size], p.SHA256)
-		if _, err := (&DirectUploader{Client: client}).Upload(t.Context(), revealed.SignedURL(), body); err != nil {
+		if _, err := (&DirectUploader{Client: client}).Upload(t.Context(), p.URL.SignedURL(), body); err != nil {
 			t.Fatalf("part %d: %v", n, err)
 		}
 	}
@@ -313,5 +314,35 @@ func TestPartsTicketPrintsNoSignature(t *testing.T) {
 	resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
 		t.Errorf("the URL itself answers %s", resp.Status)
+	}
+}
+
+// TestRevealedTicket holds what goes over the wire.
+func TestRevealedTicket(t *testing.T) {
+	expires := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	u := SignedURL{Method: "PUT", URL: "https://s3.test/b/mask/a?X-Amz-Signature=" + canarySignature, Header: http.Header{"X-A": {"b"}}, ContentLength: 3, Expires: expires}
+	ticket := &PartsTicket{Key: "mask/a", UploadID: "id", PartSize: 8, Expires: expires, Parts: []PartURL{
+		{PartNumber: 1, Size: 8, SHA256: SHA256{1}, Stored: true},
+		{PartNumber: 2, Offset: 8, Size: 8},
+		{PartNumber: 3, Offset: 16, Size: 3, SHA256: SHA256{1}, URL: u},
+	}}
+	sum := SHA256{1}.String()
+	for _, row := range []struct {
+		ticket *PartsTicket
+		want   string
+	}{
+		{ticket, `{"key":"mask/a","upload_id":"id","part_size":8,"expires":"2026-01-02T03:04:05Z","parts":[` +
+			`{"part_number":1,"offset":0,"size":8,"sha256":"` + sum + `","stored":true},` +
+			`{"part_number":2,"offset":8,"size":8},` +
+			`{"part_number":3,"offset":16,"size":3,"sha256":"` + sum + `","url":{"method":"PUT","url":"` + u.URL + `","headers":{"X-A":"b"},"content_length":3,"expires":"2026-01-02T03:04:05Z"}}]}`},
+		{&PartsTicket{Key: "mask/a", UploadID: "id", PartSize: 8}, `{"key":"mask/a","upload_id":"id","part_size":8,"parts":[]}`},
+	} {
+		wire, err := json.Marshal(row.ticket.Reveal())
+		if err != nil || string(wire) != row.want {
+			t.Errorf("got %s, %v; want %s", wire, err, row.want)
+		}
+	}
+	if back := ticket.Reveal().Parts[2].URL.SignedURL(); !reflect.DeepEqual(back, u) {
+		t.Errorf("the URL comes back as %#v", back.Reveal())
 	}
 }
