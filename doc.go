@@ -19,6 +19,10 @@
 //	mask/<annotation>/<group>/NNNN_label.png    a mask: [MaskKey]; NNNN is the slice number
 //	mask/<annotation>/<group>/metadata.json     the group's [Manifest]
 //
+// What else belongs to an annotation, such as a large object, has its place at mask/<annotation>/_large/: no group's ID begins
+// with _, so that Groups and Sweep pass over it. Under another name it would look like a group without a manifest. mask/_…/
+// is the library's.
+//
 // IDs and labels that do not fit are refused, never cleaned: see [ValidID] and [ValidLabel]. Labels may be in any
 // script; [NormalizeLabel] makes one from what a person typed. Every method of every storage refuses keys outside
 // mask/, and all others that [ValidKey] does, before it sends anything.

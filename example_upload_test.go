@@ -23,7 +23,7 @@ func ExampleUpload() {
 	journal := maskstore.DirJournal(dir)
 
 	volume := bytes.Repeat([]byte{1, 2, 3, 4}, 5<<20)
-	info, err := maskstore.Upload(ctx, storage, "mask/ct-42/seg-1/0001_volume.bin", bytes.NewReader(volume), &maskstore.UploadOptions{Journal: journal})
+	info, err := maskstore.Upload(ctx, storage, "mask/ct-42/_large/volume.bin", bytes.NewReader(volume), &maskstore.UploadOptions{Journal: journal})
 	if err != nil {
 		log.Fatal(err) // run again, it sends what is not there yet
 	}
@@ -42,7 +42,7 @@ func ExampleBeginParts() {
 	ctx := context.Background()
 	storage, stop := serve()
 	defer stop()
-	const key = "mask/ct-42/seg-1/0001_volume.bin"
+	const key = "mask/ct-42/_large/volume.bin"
 	volume := bytes.Repeat([]byte{1, 2, 3, 4}, 5<<20) // at the client
 
 	opts := &maskstore.PartsOptions{PutOptions: maskstore.PutOptions{Size: int64(len(volume))}}
