@@ -25,7 +25,7 @@ import (
 // A server that does not trust its clients to say the same each time keeps upload ID, size and hashes in its database,
 // or gives them to the client in a token that it has signed itself. A Journal keeps ID and size until the upload ends.
 type PartsOptions struct {
-	PutOptions               // Size must be set; the conditions hold at completion; SHA256 is verified by reading the object then
+	PutOptions               // with Size; ContentType counts at the beginning, the conditions at completion, which reads the object for SHA256
 	PartSHA256 []SHA256      // of the parts, in order; nil: none is known yet; a zero one: not yet, and its part gets no URL
 	TTL        time.Duration // of the URLs; 0: the storage's default
 	Journal    Journal       // records the upload, for SweepUploads to abort it where the client never ends it; nil: not
@@ -103,8 +103,8 @@ func (t *PartsTicket) Reveal() RevealedTicket {
 // SHA-256 is declared. A client that does not know yet how its object is cut gets PartSize and no URLs, and RenewParts
 // signs when it has hashed. Where the Journal has recorded another upload for the key, that is aborted first.
 //
-// A new key for each upload, and NoOverwrite, keep what one does away from all others. Large objects belong to their
-// annotation, and to none of its groups, at AnnotationPrefix and _large/.
+// A new key for each upload, and NoOverwrite, keep what one does away from all others. The place of an annotation's large
+// objects is below its AnnotationPrefix at _large/, which is no group's.
 //
 // What is begun must come to CompleteParts or be aborted, by AbortMultipartUpload or AbortUpload: until then its parts
 // stay, and are billed.

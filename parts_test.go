@@ -326,6 +326,7 @@ func TestRevealedTicket(t *testing.T) {
 		{PartNumber: 2, Offset: 8, Size: 8},
 		{PartNumber: 3, Offset: 16, Size: 3, SHA256: SHA256{1}, URL: u},
 	}}
+	wantNoCanary(t, "PartsTicket", ticket)
 	sum := SHA256{1}.String()
 	for _, row := range []struct {
 		ticket *PartsTicket
