@@ -25,7 +25,7 @@ import (
 // A server that does not trust its clients to say the same each time keeps upload ID, size and hashes in its database,
 // or gives them to the client in a token that it has signed itself. A Journal keeps ID and size until the upload ends.
 type PartsOptions struct {
-	PutOptions               // with Size; ContentType counts at the beginning, the conditions at completion, which reads the object for SHA256
+	PutOptions               // with Size; ContentType is for BeginParts, all else for CompleteParts: SHA256 has it read the object
 	PartSHA256 []SHA256      // of the parts, in order; nil: none is known yet; a zero one: not yet, and its part gets no URL
 	TTL        time.Duration // of the URLs; 0: the storage's default
 	Journal    Journal       // records the upload, for SweepUploads to abort it where the client never ends it; nil: not
@@ -136,7 +136,7 @@ func BeginParts(ctx context.Context, s ObjectStorage, key string, opts *PartsOpt
 
 // RenewParts signs the URLs of the parts that are not stored yet, or are not those declared: where URLs have expired, for
 // parts that were hashed since, for a client that begins again. An upload that has ended is ErrNotFound. Size and PartSHA256
-// are what this call says, whatever BeginParts was told (see PartsOptions).
+// are what this call says, whatever BeginParts was told, but for what a Journal holds it to (see PartsOptions).
 func RenewParts(ctx context.Context, s ObjectStorage, key, uploadID string, opts *PartsOptions) (*PartsTicket, error) {
 	const op = "RenewParts"
 	o := or(opts)
@@ -206,7 +206,7 @@ func (o *PartsOptions) goOn(ctx context.Context, s ObjectStorage, key, uploadID 
 	if err != nil {
 		return nil, err
 	}
-	up.record.Key, up.record.UploadID = key, uploadID
+	up.record.UploadID = uploadID
 	r, err := up.load(ctx)
 	if err == nil && r.UploadID == uploadID && r.Size != o.Size {
 		err = inputError("Size", fmt.Sprintf("is %d, but the upload began with %d", o.Size, r.Size), "what BeginParts was given")
