@@ -37,7 +37,8 @@ type DirectResult struct {
 	Unconfirmed bool
 }
 
-// Upload puts body to a URL that is signed for a PUT.
+// Upload puts body to a URL that is signed for a PUT: of a mask, of an object, or of a part as BeginParts and UploadPartURL
+// sign it. Of a part the ETag is not needed.
 //
 // Errors: ErrInvalidArgument where the body is not what the URL is signed for, ErrChecksum where it is not what it says
 // itself, or arrived damaged each time, ErrPreconditionFailed where another object lies at the key than when the URL was

@@ -19,6 +19,10 @@
 //	mask/<annotation>/<group>/NNNN_label.png    a mask: [MaskKey]; NNNN is the slice number
 //	mask/<annotation>/<group>/metadata.json     the group's [Manifest]
 //
+// What else belongs to an annotation, such as a large object, has its place at mask/<annotation>/_large/: no group's ID begins
+// with _, so that Groups and Sweep pass over it. Under another name it would look like a group without a manifest. mask/_…/
+// is the library's.
+//
 // IDs and labels that do not fit are refused, never cleaned: see [ValidID] and [ValidLabel]. Labels may be in any
 // script; [NormalizeLabel] makes one from what a person typed. Every method of every storage refuses keys outside
 // mask/, and all others that [ValidKey] does, before it sends anything.
@@ -53,6 +57,7 @@
 //   - In whatever order a group's events come, and whatever answers are lost, nothing undeclared is committed, no reader gets a mix, and nothing is stuck: TestOrders, TestOrdersAtRandom.
 //   - An upload in parts that fails is aborted, or its error names it; so is one that was begun and the answer lost: TestS3UploadBegunTooLate, TestS3PutSaysWhatStays, TestS3CreateAnswerLost.
 //   - One with a journal goes on where its process was killed: TestUploadKilled, TestUploadGoesOn, TestFaultsServerKilled, TestFaultsClientKilled.
+//   - What a client puts in parts is completed only as declared, and a completion whose answer was lost tells the same again: TestPartsAreProven, TestCompletePartsAgain, TestPartsOfAnotherSize.
 //   - A connection cut at any byte, a lost answer, and a success that is none lose nothing and leave no part: TestFaultsReset, TestFaultsResetParts, TestFaultsLostAnswer, TestFaultsEmptySuccess.
 //   - A server that is busy for seconds fails nothing; one that stalls or is full gives a typed error in time: TestStalls, TestFaultsBurst, TestFaultsSickServer, TestFaultsDiskFull, TestFaultsNodeKilled, TestFaultsTwoNodesKilled.
 //   - A flipped bit is told, on the way there and back, wherever a SHA-256 is known, of the object or of its parts; in a range where Verify asks for it: TestFaultsFlippedBit, TestS3GetFlippedBits, TestDownloadFileFails.

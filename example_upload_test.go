@@ -3,8 +3,12 @@ package maskstore_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"log"
+	"net/http"
 	"net/http/httptest"
 	"os"
 
@@ -23,7 +27,7 @@ func ExampleUpload() {
 	journal := maskstore.DirJournal(dir)
 
 	volume := bytes.Repeat([]byte{1, 2, 3, 4}, 5<<20)
-	info, err := maskstore.Upload(ctx, storage, "mask/ct-42/seg-1/0001_volume.bin", bytes.NewReader(volume), &maskstore.UploadOptions{Journal: journal})
+	info, err := maskstore.Upload(ctx, storage, "mask/ct-42/_large/volume.bin", bytes.NewReader(volume), &maskstore.UploadOptions{Journal: journal})
 	if err != nil {
 		log.Fatal(err) // run again, it sends what is not there yet
 	}
@@ -37,37 +41,81 @@ func ExampleUpload() {
 	// 0 <nil>
 }
 
-// A client without credentials puts the parts of a large object.
+// A client without credentials puts the parts of a large object, by a server of three steps.
 func ExampleBeginParts() {
 	ctx := context.Background()
 	storage, stop := serve()
 	defer stop()
-	const key = "mask/ct-42/seg-1/0001_volume.bin"
-	volume := bytes.Repeat([]byte{1, 2, 3, 4}, 5<<20) // at the client
 
-	opts := &maskstore.PartsOptions{PutOptions: maskstore.PutOptions{Size: int64(len(volume))}}
-	ticket, err := maskstore.BeginParts(ctx, storage, key, opts)
-	if err != nil {
-		log.Fatal(err)
+	mux := http.NewServeMux() // at the server, which has authorized the request
+	mux.HandleFunc("POST /large/{name}/{step}", func(w http.ResponseWriter, r *http.Request) {
+		var said struct { // by the client, each time anew
+			UploadID   string             `json:"upload_id"`
+			Size       int64              `json:"size"`
+			PartSHA256 []maskstore.SHA256 `json:"part_sha256"`
+		}
+		var ticket *maskstore.PartsTicket
+		err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 1<<20)).Decode(&said)
+		key := "mask/ct-42/_large/" + r.PathValue("name")
+		opts := &maskstore.PartsOptions{PutOptions: maskstore.PutOptions{Size: said.Size, NoOverwrite: true}, PartSHA256: said.PartSHA256}
+		switch step := r.PathValue("step"); {
+		case err != nil:
+		case step == "begin": // tells how the object is cut
+			ticket, err = maskstore.BeginParts(r.Context(), storage, key, opts)
+		case step == "renew": // signs for the parts that are hashed, and not stored yet
+			ticket, err = maskstore.RenewParts(r.Context(), storage, key, said.UploadID, opts)
+		case step == "complete":
+			_, err = maskstore.CompleteParts(r.Context(), storage, key, said.UploadID, opts)
+		default:
+			err = errors.New("no such step")
+		}
+		switch {
+		case err != nil:
+			http.Error(w, err.Error(), http.StatusConflict)
+		case ticket != nil:
+			json.NewEncoder(w).Encode(ticket.Reveal())
+		}
+	})
+	server := httptest.NewServer(mux)
+	defer server.Close()
+
+	volume := bytes.Repeat([]byte{1, 2, 3, 4}, 5<<20) // at the client
+	said := map[string]any{"size": len(volume)}
+	ask := func(step string) (ticket maskstore.RevealedTicket) {
+		body, err := json.Marshal(said)
+		if err != nil {
+			log.Fatal(err)
+		}
+		resp, err := http.Post(server.URL+"/large/volume.bin/"+step, "application/json", bytes.NewReader(body))
+		if err != nil {
+			log.Fatal(err)
+		}
+		defer resp.Body.Close()
+		if err := json.NewDecoder(resp.Body).Decode(&ticket); err != nil && err != io.EOF {
+			log.Fatal(step, resp.Status, err)
+		}
+		return ticket
 	}
-	for _, p := range ticket.Parts { // the client hashes as it was told to cut
-		opts.PartSHA256 = append(opts.PartSHA256, maskstore.SumSHA256(volume[p.Offset:p.Offset+p.Size]))
+	begun := ask("begin")
+	var sums []maskstore.SHA256
+	for _, p := range begun.Parts {
+		sums = append(sums, maskstore.SumSHA256(volume[p.Offset:p.Offset+p.Size]))
 	}
-	if ticket, err = maskstore.RenewParts(ctx, storage, key, ticket.UploadID, opts); err != nil {
-		log.Fatal(err)
-	}
-	for _, p := range ticket.Parts { // and puts each to its URL
+	said["upload_id"], said["part_sha256"] = begun.UploadID, sums
+	for _, p := range ask("renew").Parts {
+		if p.Stored {
+			continue
+		}
 		body := maskstore.BytesBody(volume[p.Offset : p.Offset+p.Size])
-		if _, err := new(maskstore.DirectUploader).Upload(ctx, p.URL, body); err != nil {
+		if _, err := new(maskstore.DirectUploader).Upload(ctx, p.URL.SignedURL(), body); err != nil {
 			log.Fatal(err)
 		}
 	}
-	info, err := maskstore.CompleteParts(ctx, storage, key, ticket.UploadID, opts)
-	if err != nil {
-		log.Fatal(err)
-	}
-	fmt.Println(len(ticket.Parts), info.Size)
-	// Output: 2 20971520
+	ask("complete")
+
+	info, err := storage.Stat(ctx, "mask/ct-42/_large/volume.bin")
+	fmt.Println(len(begun.Parts), info.Size, err)
+	// Output: 2 20971520 <nil>
 }
 
 // serve gives a Memory that answers its URLs, until stop.

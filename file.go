@@ -74,10 +74,10 @@ func (p *Part) holds(body *Body) bool {
 	return err == nil && n == p.Size && p.ETag == hex.EncodeToString(hash.Sum(nil))
 }
 
-// DownloadFile gets the object at key into the file at name, as FileSink does: whole and verified, or not at all. A large
-// object comes in several ranges at a time, pinned to its ETag. Of opts, Offset and Length are refused. Where no SHA-256 is
-// given, nor one kept by the server of the object or of its parts, only the length is verified, or with Verify nothing got.
-// What came damaged (ErrChecksum), or broke off, is the caller's to get again.
+// DownloadFile is the way back from UploadFile. It gets the object at key into the file at name, as FileSink does: whole
+// and verified, or not at all. A large object comes in several ranges at a time, pinned to its ETag. Of opts, Offset and
+// Length are refused. Where no SHA-256 is given, nor one kept by the server of the object or of its parts, only the length
+// is verified, or with Verify nothing got. What came damaged (ErrChecksum), or broke off, is the caller's to get again.
 func DownloadFile(ctx context.Context, s ObjectStorage, key, name string, opts *GetOptions) (ObjectInfo, error) {
 	info, err := downloadFile(ctx, s, key, name, *or(opts))
 	return info, opError("DownloadFile", key, nil, err)

@@ -11,10 +11,21 @@ import (
 	"time"
 )
 
-// PartsOptions says what object is uploaded in parts by a client that holds no credentials. RenewParts and CompleteParts
-// take what BeginParts was given, but for PartSHA256, which may be known since: nothing but the parts is kept in between.
+// PartsOptions says what object is uploaded in parts by a client that holds no credentials.
+//
+// Nothing but the parts is kept between BeginParts, RenewParts and CompleteParts, so that any server can answer each: all
+// three are told everything anew, by whoever asks. What of it the client says, the server has to judge each time:
+//
+//   - The key: whether this client may write it. An upload ID works for the one key that it was begun for.
+//   - Size: whether it may be that much. Another one than before is another cut into parts; one that ends with an
+//     earlier part is a shorter object. With a Journal that has recorded the upload it is ErrInvalidArgument.
+//   - PartSHA256, SHA256: they tell whether what arrived is what was meant, by whoever says them. Wrong ones spoil no
+//     more than the object itself.
+//
+// A server that does not trust its clients to say the same each time keeps upload ID, size and hashes in its database,
+// or gives them to the client in a token that it has signed itself. A Journal keeps ID and size until the upload ends.
 type PartsOptions struct {
-	PutOptions               // Size must be set; the conditions hold at completion; SHA256 is verified by reading the object then
+	PutOptions               // with Size; ContentType is for BeginParts, all else for CompleteParts: SHA256 has it read the object
 	PartSHA256 []SHA256      // of the parts, in order; nil: none is known yet; a zero one: not yet, and its part gets no URL
 	TTL        time.Duration // of the URLs; 0: the storage's default
 	Journal    Journal       // records the upload, for SweepUploads to abort it where the client never ends it; nil: not
@@ -37,7 +48,8 @@ func (o *PartsOptions) check(key string) error {
 	return nil
 }
 
-// PartsTicket is what a client needs to put an object in parts. It prints no signature.
+// PartsTicket is what a client needs to put an object in parts. It prints and marshals no signature: Reveal gives what is
+// sent to the client.
 type PartsTicket struct {
 	Key      string
 	UploadID string
@@ -46,7 +58,7 @@ type PartsTicket struct {
 	Parts    []PartURL // all of them, in order
 }
 
-// PartURL is a part to put. SignedURL.Reveal gives what the client needs.
+// PartURL is a part to put.
 type PartURL struct {
 	PartNumber int
 	Offset     int64 // in the object, in bytes
@@ -56,9 +68,43 @@ type PartURL struct {
 	URL        SignedURL // of its PUT; it works until it expires or the upload ends
 }
 
+// RevealedTicket is a PartsTicket as it goes over the wire to the client. It marshals, prints and logs its signatures.
+type RevealedTicket struct {
+	Key      string         `json:"key"`
+	UploadID string         `json:"upload_id"`
+	PartSize int64          `json:"part_size"`        // in bytes, of all parts but the last
+	Expires  time.Time      `json:"expires,omitzero"` // of the URL that expires first
+	Parts    []RevealedPart `json:"parts"`
+}
+
+// RevealedPart is a PartURL as it goes over the wire to the client. RevealedURL.SignedURL gives what DirectUploader takes.
+type RevealedPart struct {
+	PartNumber int         `json:"part_number"`
+	Offset     int64       `json:"offset"` // in the object, in bytes
+	Size       int64       `json:"size"`
+	SHA256     SHA256      `json:"sha256,omitzero"`  // unset: not declared yet, and there is no URL
+	Stored     bool        `json:"stored,omitempty"` // it is there, and there is no URL
+	URL        RevealedURL `json:"url,omitzero"`
+}
+
+// Reveal gives the ticket with its signatures, for the one place that sends it to the client.
+func (t *PartsTicket) Reveal() RevealedTicket {
+	revealed := RevealedTicket{t.Key, t.UploadID, t.PartSize, t.Expires, make([]RevealedPart, len(t.Parts))}
+	for i, p := range t.Parts {
+		revealed.Parts[i] = RevealedPart{PartNumber: p.PartNumber, Offset: p.Offset, Size: p.Size, SHA256: p.SHA256, Stored: p.Stored}
+		if p.URL.URL != "" {
+			revealed.Parts[i].URL = p.URL.Reveal()
+		}
+	}
+	return revealed
+}
+
 // BeginParts begins an upload in parts for a client that holds no credentials, and signs a URL for each part whose
 // SHA-256 is declared. A client that does not know yet how its object is cut gets PartSize and no URLs, and RenewParts
 // signs when it has hashed. Where the Journal has recorded another upload for the key, that is aborted first.
+//
+// A new key for each upload, and NoOverwrite, keep what one does away from all others. The place of an annotation's large
+// objects is below its AnnotationPrefix at _large/, which is no group's.
 //
 // What is begun must come to CompleteParts or be aborted, by AbortMultipartUpload or AbortUpload: until then its parts
 // stay, and are billed.
@@ -89,11 +135,12 @@ func BeginParts(ctx context.Context, s ObjectStorage, key string, opts *PartsOpt
 }
 
 // RenewParts signs the URLs of the parts that are not stored yet, or are not those declared: where URLs have expired, for
-// parts that were hashed since, for a client that begins again. An upload that has ended is ErrNotFound.
+// parts that were hashed since, for a client that begins again. An upload that has ended is ErrNotFound. Size and PartSHA256
+// are what this call says, whatever BeginParts was told, but for what a Journal holds it to (see PartsOptions).
 func RenewParts(ctx context.Context, s ObjectStorage, key, uploadID string, opts *PartsOptions) (*PartsTicket, error) {
 	const op = "RenewParts"
 	o := or(opts)
-	up, err := o.upload(s, key)
+	up, err := o.goOn(ctx, s, key, uploadID)
 	var stored map[int]Part
 	if err == nil {
 		stored, err = storedParts(ctx, up.m, key, uploadID)
@@ -105,22 +152,30 @@ func RenewParts(ctx context.Context, s ObjectStorage, key, uploadID string, opts
 	return ticket, opError(op, key, nil, err)
 }
 
-// CompleteParts makes the object of the parts that are stored, once all are there and are what was declared, and gives it;
-// where its SHA-256 is declared it is read whole, and verified. Completed again, it gives the same answer if the object
-// can be proven by SHA256 or PartSHA256.
+// CompleteParts makes the object of the parts that are stored, once all are there and are what was declared, and gives it.
+//
+// What is proven then is what this call declares. Without checksums it is the object's length, and no more: each part is
+// one that RenewParts or BeginParts has signed for, which may be those of different contents. PartSHA256 proves the
+// content, by what the server kept of the parts. SHA256 proves it too, and costs a read of the whole object.
+//
+// An object whose SHA256 is wrong is at the key by then, over what was there. So that nobody meets it, and it costs
+// nothing that was good: use a new key for each upload, with NoOverwrite, that readers learn of when CompleteParts has
+// succeeded; or a temporary key, and Copy (up to MaxPutSize) after that.
+//
+// Completed again, it gives the same answer, if SHA256 or PartSHA256 proves that the object at the key is the one.
 //
 // Errors: ErrIncomplete where parts are missing, or not known to be those declared, for which the server must keep their
 // SHA-256, as S3 and MinIO do; the upload stays open, and RenewParts tells which. It stays so at ErrPreconditionFailed too.
 // ErrChecksum comes with the object, which is in place by then: its parts are those declared, and yet the whole is not, or
-// came damaged. Completed again, it is read again; where that gives ErrNotFound, the object is the caller's to delete. An
-// upload that was aborted is ErrNotFound.
+// came damaged. Completed again, it is read again; where that gives ErrChecksum or ErrNotFound, the object is the caller's
+// to delete. An upload that has ended otherwise is ErrNotFound, which says where something lies at the key that is not the
+// object declared, or not proven to be.
 func CompleteParts(ctx context.Context, s ObjectStorage, key, uploadID string, opts *PartsOptions) (ObjectInfo, error) {
 	o := or(opts)
-	up, err := o.upload(s, key)
+	up, err := o.goOn(ctx, s, key, uploadID)
 	if err != nil {
 		return ObjectInfo{}, opError("CompleteParts", key, nil, err)
 	}
-	up.record.Key, up.record.UploadID = key, uploadID
 	info, err := o.complete(ctx, up)
 	if info.Key != "" && o.Journal != nil {
 		err = cmp.Or(err, o.Journal.Remove(ctx, key, uploadID))
@@ -140,6 +195,23 @@ func (o *PartsOptions) upload(s ObjectStorage, key string) (*partsUpload, error)
 	up := &partsUpload{UploadOptions: UploadOptions{o.PutOptions, o.Journal}, storage: s, m: m, key: key}
 	up.ContentType = cmp.Or(o.ContentType, typeByName(key))
 	return up, nil
+}
+
+// goOn gives the upload that has begun with that ID, unless the journal has recorded it with another size.
+func (o *PartsOptions) goOn(ctx context.Context, s ObjectStorage, key, uploadID string) (*partsUpload, error) {
+	up, err := o.upload(s, key)
+	if err == nil {
+		err = checkUploadID(uploadID)
+	}
+	if err != nil {
+		return nil, err
+	}
+	up.record.UploadID = uploadID
+	r, err := up.load(ctx)
+	if err == nil && r.UploadID == uploadID && r.Size != o.Size {
+		err = inputError("Size", fmt.Sprintf("is %d, but the upload began with %d", o.Size, r.Size), "what BeginParts was given")
+	}
+	return up, err
 }
 
 // plan gives the parts, without URLs.
@@ -184,7 +256,7 @@ func (o *PartsOptions) sign(ctx context.Context, m MultipartStorage, key, upload
 
 func (o *PartsOptions) complete(ctx context.Context, up *partsUpload) (ObjectInfo, error) {
 	info, err := o.completeStored(ctx, up)
-	if errors.Is(err, ErrNotFound) && (!o.SHA256.IsZero() || o.provesAll()) {
+	if errors.Is(err, ErrNotFound) {
 		return o.find(ctx, up, err)
 	}
 	if err != nil || o.SHA256.IsZero() {
@@ -208,23 +280,43 @@ func (o *PartsOptions) completeStored(ctx context.Context, up *partsUpload) (Obj
 	return up.m.CompleteMultipartUpload(ctx, up.key, up.record.UploadID, parts, &up.PutOptions)
 }
 
-// find gives the object, if it is the one declared: then the upload that is gone was completed, and the answer lost.
+// find gives the object, if it is the one declared: then the upload that is gone was completed, and the answer lost. It gives
+// it with ErrChecksum where its parts are those declared, and yet the whole is not.
 func (o *PartsOptions) find(ctx context.Context, up *partsUpload, gone error) (ObjectInfo, error) {
 	info, err := up.storage.Stat(ctx, up.key)
-	if err == nil && info.Size != o.Size || errors.Is(err, ErrNotFound) {
+	switch {
+	case errors.Is(err, ErrNotFound):
 		return ObjectInfo{}, gone
+	case err != nil:
+		return ObjectInfo{}, err
+	case info.Size != o.Size:
+		return ObjectInfo{}, goneBut(gone, fmt.Sprintf("the object at the key has %d bytes, not %d", info.Size, o.Size))
+	case o.SHA256.IsZero() && !o.provesAll():
+		return ObjectInfo{}, goneBut(gone, "no checksum tells whether the object at the key is the one declared")
 	}
-	if err == nil {
-		err = o.read(ctx, up.storage, info)
+	whole := o.read(ctx, up.storage, info)
+	if whole == nil {
+		info.SHA256 = o.SHA256
+		return info, nil
+	}
+	if err = whole; errors.Is(err, ErrChecksum) && !o.SHA256.IsZero() && o.provesAll() {
+		byParts := *o
+		byParts.SHA256 = SHA256{}
+		if err = byParts.read(ctx, up.storage, info); err == nil {
+			return info, whole
+		}
 	}
 	if errors.Is(err, ErrChecksum) {
-		err = gone
+		err = goneBut(gone, "the object at the key is not the one declared")
 	}
-	if err != nil {
-		return ObjectInfo{}, err
-	}
-	info.SHA256 = o.SHA256
-	return info, nil
+	return ObjectInfo{}, err
+}
+
+// goneBut adds to the error of an upload that is gone what lies at its key.
+func goneBut(gone error, lies string) error {
+	e := *opError("", "", nil, gone).(*Error)
+	e.Err = fmt.Errorf("%w; %s", cmp.Or(e.Err, e.Kind), lies)
+	return &e
 }
 
 // prove gives the parts to complete with.

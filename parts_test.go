@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -25,15 +26,15 @@ func partsOf(data []byte) *PartsOptions {
 // putParts puts these parts of data, as a client without credentials does.
 func putParts(t *testing.T, client *http.Client, ticket *PartsTicket, data []byte, numbers ...int) {
 	t.Helper()
+	wire, err := json.Marshal(ticket.Reveal())
+	var sent RevealedTicket
+	if err = errors.Join(err, json.Unmarshal(wire, &sent)); err != nil {
+		t.Fatal(err)
+	}
 	for _, n := range numbers {
-		p := ticket.Parts[n-1]
-		wire, err := json.Marshal(p.URL.Reveal())
-		var revealed RevealedURL
-		if err = errors.Join(err, json.Unmarshal(wire, &revealed)); err != nil {
-			t.Fatal(err)
-		}
+		p := sent.Parts[n-1]
 		body := bytesBody(data[p.Offset:p.Offset+p.Size], p.SHA256)
-		if _, err := (&DirectUploader{Client: client}).Upload(t.Context(), revealed.SignedURL(), body); err != nil {
+		if _, err := (&DirectUploader{Client: client}).Upload(t.Context(), p.URL.SignedURL(), body); err != nil {
 			t.Fatalf("part %d: %v", n, err)
 		}
 	}
@@ -176,6 +177,84 @@ func TestPartsAreProven(t *testing.T) {
 	}
 }
 
+// TestCompletePartsAgain: where the answer of a completion was lost, the next one tells the truth of what lies at the key.
+func TestCompletePartsAgain(t *testing.T) {
+	data := manyParts()[:defaultPartSize+8]
+	wrong := func(o *PartsOptions) { o.SHA256 = SumSHA256(nil) }
+	for _, row := range []struct {
+		name   string
+		change func(o *PartsOptions) // before both completions
+		first  error
+		before func(m *Memory, o *PartsOptions) // the second
+		again  error
+		says   string
+		given  bool // the object comes with the second answer
+	}{
+		{"another whole, of the parts declared", wrong, ErrChecksum, nil, ErrChecksum, fmt.Sprintf("has SHA-256 %v, not %v", SumSHA256(data), SumSHA256(nil)), true},
+		{"another whole, of unknown parts", func(o *PartsOptions) { wrong(o); o.PartSHA256 = nil }, ErrChecksum,
+			nil, ErrNotFound, "no such upload; the object at the key is not the one declared", false},
+		{"another whole and other parts", wrong, ErrChecksum,
+			func(_ *Memory, o *PartsOptions) { o.PartSHA256[1] = SumSHA256(nil) }, ErrNotFound, "no such upload; the object at the key is not the one declared", false},
+		{"other parts", func(*PartsOptions) {}, nil,
+			func(_ *Memory, o *PartsOptions) { o.PartSHA256[1] = SumSHA256(nil) }, ErrNotFound, "no such upload; the object at the key is not the one declared", false},
+		{"another size", func(*PartsOptions) {}, nil,
+			func(_ *Memory, o *PartsOptions) { o.Size-- }, ErrNotFound, fmt.Sprintf("no such upload; the object at the key has %d bytes, not %d", len(data), len(data)-1), false},
+		{"nothing declared", func(o *PartsOptions) { o.PartSHA256 = nil }, nil, nil, ErrNotFound, "no such upload; no checksum tells whether the object at the key is the one declared", false},
+		{"deleted since", wrong, ErrChecksum,
+			func(m *Memory, _ *PartsOptions) { m.objects.delete(testKey) }, ErrNotFound, "not found: no such upload", false},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			m, client := served(t)
+			o := partsOf(data)
+			ticket := beginParts(t, m, o)
+			putParts(t, client, ticket, data, 1, 2)
+			row.change(o)
+			done, err := CompleteParts(t.Context(), m, testKey, ticket.UploadID, o)
+			if !errors.Is(err, row.first) || done.Key == "" {
+				t.Fatalf("got %+v, %v; want %v", done, err, row.first)
+			}
+			if row.before != nil {
+				row.before(m, o)
+			}
+			info, err := CompleteParts(t.Context(), m, testKey, ticket.UploadID, o)
+			if e, ok := err.(*Error); !ok || e.Kind != row.again || !strings.HasSuffix(err.Error(), row.says) {
+				t.Errorf("again: %v; want %v that says %q", err, row.again, row.says)
+			}
+			if row.given && info != done || !row.given && info.Key != "" {
+				t.Errorf("again: %+v; first: %+v", info, done)
+			}
+		})
+	}
+}
+
+// TestPartsOfAnotherSize: with the journal, the size stays what it was when the upload began.
+func TestPartsOfAnotherSize(t *testing.T) {
+	m, client := served(t)
+	data, j := manyParts()[:defaultPartSize+8], DirJournal(t.TempDir())
+	o := partsOf(data)
+	o.Journal = j
+	ticket := beginParts(t, m, o)
+	putParts(t, client, ticket, data, 1, 2)
+	other := partsOf(data[:len(data)-8])
+	other.Journal = j
+	_, renewErr := RenewParts(t.Context(), m, testKey, ticket.UploadID, other)
+	_, completeErr := CompleteParts(t.Context(), m, testKey, ticket.UploadID, other)
+	for op, err := range map[string]error{"RenewParts": renewErr, "CompleteParts": completeErr} {
+		input, ok := errors.AsType[*InputError](err)
+		if e, _ := err.(*Error); e == nil || e.Kind != ErrInvalidArgument || e.Op != op || !ok || input.Field != "Size" {
+			t.Errorf("%s: error is %v", op, err)
+		}
+	}
+	other.Journal = nil
+	if _, err := RenewParts(t.Context(), m, testKey, ticket.UploadID, other); err != nil {
+		t.Errorf("without the journal: %v", err)
+	}
+	info, err := CompleteParts(t.Context(), m, testKey, ticket.UploadID, o)
+	if err != nil || info.Size != o.Size {
+		t.Errorf("completed: %+v, %v", info, err)
+	}
+}
+
 func TestBeginPartsReplaces(t *testing.T) {
 	m, _ := served(t)
 	o := &PartsOptions{PutOptions: PutOptions{Size: 1}, Journal: DirJournal(t.TempDir())}
@@ -235,5 +314,36 @@ func TestPartsTicketPrintsNoSignature(t *testing.T) {
 	resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
 		t.Errorf("the URL itself answers %s", resp.Status)
+	}
+}
+
+// TestRevealedTicket holds what goes over the wire.
+func TestRevealedTicket(t *testing.T) {
+	expires := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	u := SignedURL{Method: "PUT", URL: "https://s3.test/b/mask/a?X-Amz-Signature=" + canarySignature, Header: http.Header{"X-A": {"b"}}, ContentLength: 3, Expires: expires}
+	ticket := &PartsTicket{Key: "mask/a", UploadID: "id", PartSize: 8, Expires: expires, Parts: []PartURL{
+		{PartNumber: 1, Size: 8, SHA256: SHA256{1}, Stored: true},
+		{PartNumber: 2, Offset: 8, Size: 8},
+		{PartNumber: 3, Offset: 16, Size: 3, SHA256: SHA256{1}, URL: u},
+	}}
+	wantNoCanary(t, "PartsTicket", ticket)
+	sum := SHA256{1}.String()
+	for _, row := range []struct {
+		ticket *PartsTicket
+		want   string
+	}{
+		{ticket, `{"key":"mask/a","upload_id":"id","part_size":8,"expires":"2026-01-02T03:04:05Z","parts":[` +
+			`{"part_number":1,"offset":0,"size":8,"sha256":"` + sum + `","stored":true},` +
+			`{"part_number":2,"offset":8,"size":8},` +
+			`{"part_number":3,"offset":16,"size":3,"sha256":"` + sum + `","url":{"method":"PUT","url":"` + u.URL + `","headers":{"X-A":"b"},"content_length":3,"expires":"2026-01-02T03:04:05Z"}}]}`},
+		{&PartsTicket{Key: "mask/a", UploadID: "id", PartSize: 8}, `{"key":"mask/a","upload_id":"id","part_size":8,"parts":[]}`},
+	} {
+		wire, err := json.Marshal(row.ticket.Reveal())
+		if err != nil || string(wire) != row.want {
+			t.Errorf("got %s, %v; want %s", wire, err, row.want)
+		}
+	}
+	if back := ticket.Reveal().Parts[2].URL.SignedURL(); !reflect.DeepEqual(back, u) {
+		t.Errorf("the URL comes back as %#v", back.Reveal())
 	}
 }

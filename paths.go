@@ -14,9 +14,10 @@ import (
 //
 //	mask/                                        all that this package ever touches
 //	├── <annotation>/                            AnnotationPrefix
-//	│   └── <group>/                             GroupPrefix
-//	│       ├── metadata.json                    MetadataKey: the group's Manifest
-//	│       └── NNNN_label.png                   MaskKey: NNNN is the slice number
+//	│   ├── <group>/                             GroupPrefix
+//	│   │   ├── metadata.json                    MetadataKey: the group's Manifest
+//	│   │   └── NNNN_label.png                   MaskKey: NNNN is the slice number
+//	│   └── _…/                                  a program's own, such as _large/; no group's ID starts with _
 //	└── _…/                                      the library's own; no annotation's ID starts with _
 const (
 	root         = "mask/"

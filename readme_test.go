@@ -40,25 +40,27 @@ func TestReadmeSnippets(t *testing.T) {
 
 // exampleBodies gives the bodies of the examples by name, one tab less indented, without what they output.
 func exampleBodies(t *testing.T) map[string]string {
-	src, err := os.ReadFile("example_test.go")
-	if err != nil {
-		t.Fatal(err)
-	}
-	files := token.NewFileSet()
-	file, err := parser.ParseFile(files, "example_test.go", src, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
 	bodies := make(map[string]string)
-	for _, decl := range file.Decls {
-		f, ok := decl.(*ast.FuncDecl)
-		if !ok || !strings.HasPrefix(f.Name.Name, "Example") {
-			continue
+	for _, name := range []string{"example_test.go", "example_upload_test.go"} {
+		src, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
 		}
-		body := string(src[files.Position(f.Body.Lbrace).Offset+2 : files.Position(f.Body.Rbrace).Offset])
-		body, _, _ = strings.Cut(body, "\t// Output:")
-		body = strings.ReplaceAll("\n"+body, "\n\t", "\n")
-		bodies[f.Name.Name] = strings.Trim(body, "\n") + "\n"
+		files := token.NewFileSet()
+		file, err := parser.ParseFile(files, name, src, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, decl := range file.Decls {
+			f, ok := decl.(*ast.FuncDecl)
+			if !ok || !strings.HasPrefix(f.Name.Name, "Example") {
+				continue
+			}
+			body := string(src[files.Position(f.Body.Lbrace).Offset+2 : files.Position(f.Body.Rbrace).Offset])
+			body, _, _ = strings.Cut(body, "\t// Output:")
+			body = strings.ReplaceAll("\n"+body, "\n\t", "\n")
+			bodies[f.Name.Name] = strings.Trim(body, "\n") + "\n"
+		}
 	}
 	return bodies
 }

@@ -50,7 +50,7 @@ func Upload(ctx context.Context, s ObjectStorage, key string, src Source, opts *
 	return info, opError("Upload", key, nil, err)
 }
 
-// UploadFile is Upload of the file at name.
+// UploadFile is Upload of the file at name. DownloadFile is the way back.
 func UploadFile(ctx context.Context, s ObjectStorage, key, name string, opts *UploadOptions) (ObjectInfo, error) {
 	info, err := uploadFile(ctx, s, key, name, *or(opts))
 	return info, opError("UploadFile", key, nil, err)

@@ -62,8 +62,17 @@ func (s *S3) sdkError(ctx context.Context, err error) error {
 			kind = ErrUnavailable
 		}
 	}
+	if code == "NoSuchUpload" {
+		err = noUploadError{err}
+	}
 	return s.explain(kind, status, code, header, err)
 }
+
+// noUploadError is errNoUpload, in place of the many words of the server's own, which errors.As still reaches.
+type noUploadError struct{ cause error }
+
+func (noUploadError) Error() string   { return errNoUpload.Error() }
+func (e noUploadError) Unwrap() error { return e.cause }
 
 // uploadError is the sdkError of a call for one upload in parts. Only a code tells that the upload is gone: a proxy that does
 // not know where the server is answers 404 as well, and the parts stay.

@@ -12,6 +12,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/smithy-go"
 )
 
 func TestS3MultipartUpload(t *testing.T) {
@@ -194,6 +197,27 @@ func TestS3MultipartListings(t *testing.T) {
 			}
 			if !errors.Is(err, ErrBadResponse) || len(server.bodies) != row.requests {
 				t.Errorf("error is %v after %d requests", err, len(server.bodies))
+			}
+		})
+	}
+}
+
+// An upload that is gone is told in a few words. The server's are within reach of errors.As.
+func TestS3NoSuchUpload(t *testing.T) {
+	for _, c := range s3Calls() {
+		if c.op != "ListParts" && c.op != "CompleteMultipartUpload" && c.op != "AbortMultipartUpload" {
+			continue
+		}
+		inBubble(t, c.op, func(t *testing.T) {
+			server := &scripted{answers: []answer{{status: 404, code: "NoSuchUpload", text: "The specified upload does not exist.", header: map[string]string{"X-Amz-Request-Id": "R1"}}}}
+			err := c.call(t.Context(), testS3(t, server))
+			want := fmt.Sprintf("maskstore: %s %q: not found: no such upload", c.op, testKey)
+			if err == nil || err.Error() != want {
+				t.Errorf("error is %v; want %s", err, want)
+			}
+			api, ok := errors.AsType[smithy.APIError](err)
+			if answer, _ := errors.AsType[*awshttp.ResponseError](err); !ok || api.ErrorCode() != "NoSuchUpload" || answer == nil || answer.RequestID != "R1" {
+				t.Errorf("the server's error is %v, its answer %v", api, answer)
 			}
 		})
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -199,6 +200,9 @@ func TestPartsFromAClient(t *testing.T) {
 			t.Fatal(err)
 		}
 		wantLarge(t, s, info, data)
+	}
+	if _, err := maskstore.RenewParts(ctx, s, largeKey, ticket.UploadID, opts); err == nil || !strings.HasSuffix(err.Error(), "not found: no such upload") {
+		t.Errorf("renewing what is complete: %v", err)
 	}
 	for r, err := range opts.Journal.Records(ctx) {
 		t.Errorf("recorded is %+v, %v", r, err)

@@ -285,6 +285,21 @@ var groupSweepTests = map[string]func(*groupEnv){
 			e.Errorf("report %+v, %q are left", r, e.keys(g))
 		}
 	},
+	"LeavesWhatIsNoGroupsAlone": func(e *groupEnv) {
+		prefix, err := maskstore.AnnotationPrefix(e.annotation)
+		e.must(err)
+		key := prefix + "_large/volume.bin"
+		e.overwrite(key, []byte("large"))
+		e.wait(1000 * time.Hour)
+		if r := e.sweep(false); r.Groups > 0 || len(r.Unmanaged) > 0 {
+			e.Errorf("report is %+v", r)
+		}
+		if ids := e.groups(nil); len(ids) > 0 {
+			e.Errorf("the listing shows %q", ids)
+		}
+		_, err = e.storage.Stat(e.Context(), key)
+		e.must(err)
+	},
 	"GivesWayToABegin": func(e *groupEnv) {
 		for _, committed := range []bool{false, true} {
 			g := e.group(map[bool]string{false: "new", true: "resave"}[committed])

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/pacs-extension/maskstore"
+	"github.com/pacs-extension/maskstore/examples/internal/setup"
 )
 
 const annotation = "quickstart"
@@ -50,17 +51,17 @@ func run(ctx context.Context, out io.Writer, dir, group string) error {
 func show(ctx context.Context, out io.Writer, storage *storage, dir, group string) error {
 	// The server. Its hook would look at a session or a token; here everybody is "demo".
 	var throughPACS traffic
-	pacs, err := serve(throughPACS.count(maskstore.NewHandler(storage, &maskstore.HandlerOptions{
+	pacs, stop, err := setup.Serve(throughPACS.count(maskstore.NewHandler(storage, &maskstore.HandlerOptions{
 		Authorize: func(*http.Request, string, maskstore.Action) (string, error) { return "demo", nil },
 	})))
 	if err != nil {
 		return err
 	}
-	defer pacs.close()
-	fmt.Fprintf(out, "\nPACS server  %s   hands out signed URLs\nstorage      %s\n\n", pacs.url, storage.name)
+	defer stop()
+	fmt.Fprintf(out, "\nPACS server  %s   hands out signed URLs\nstorage      %s\n\n", pacs, storage.name)
 
 	// The viewer. It knows the PACS server's address, and nothing of the storage.
-	v := viewer{server: pacs.url, onProgress: progressBar(out)}
+	v := viewer{server: pacs, onProgress: progressBar(out)}
 	say := stopwatch(out)
 
 	masks, err := loadMasks(dir)

@@ -2,14 +2,13 @@ package main
 
 import (
 	"context"
-	"errors"
 	"io"
 	"mime"
-	"net"
 	"net/http"
 	"sync/atomic"
 
 	"github.com/pacs-extension/maskstore"
+	"github.com/pacs-extension/maskstore/examples/internal/setup"
 )
 
 // storage is where the masks go.
@@ -35,34 +34,12 @@ func openStorage(ctx context.Context) (*storage, error) {
 		return &storage{ObjectStorage: s, name: name, close: func() {}}, nil
 	}
 	memory, through := new(maskstore.Memory), new(traffic)
-	server, err := serve(through.count(memory))
+	url, stop, err := setup.Serve(through.count(memory))
 	if err != nil {
 		return nil, err
 	}
-	memory.BaseURL = server.url
-	return &storage{memory, server.url + "   keeps the masks, in memory", through, server.close}, nil
-}
-
-type server struct {
-	url   string
-	close func()
-}
-
-// serve serves on a free port of loopback.
-func serve(h http.Handler) (*server, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return nil, err
-	}
-	s := &http.Server{Handler: h}
-	done := make(chan error, 1)
-	go func() { done <- s.Serve(l) }()
-	return &server{"http://" + l.Addr().String(), func() {
-		s.Close()
-		if err := <-done; !errors.Is(err, http.ErrServerClosed) {
-			panic(err)
-		}
-	}}, nil
+	memory.BaseURL = url
+	return &storage{memory, url + "   keeps the masks, in memory", through, stop}, nil
 }
 
 // traffic counts the bytes of the bodies that a server takes and gives.

@@ -1,10 +1,13 @@
-// Package setup opens the storage that an example's user has configured.
+// Package setup opens the storage that an example's user has configured, and runs servers on this machine.
 package setup
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
+	"net"
+	"net/http"
 	"os"
 	"os/signal"
 
@@ -44,4 +47,21 @@ func Storage(ctx context.Context, path string) (maskstore.ObjectStorage, error) 
 		return nil, err
 	}
 	return maskstore.Open(ctx, cfg)
+}
+
+// Serve serves on a free port of loopback until stop, and gives the server's URL.
+func Serve(h http.Handler) (url string, stop func(), err error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", nil, err
+	}
+	s := &http.Server{Handler: h}
+	done := make(chan error, 1)
+	go func() { done <- s.Serve(l) }()
+	return "http://" + l.Addr().String(), func() {
+		s.Close()
+		if err := <-done; !errors.Is(err, http.ErrServerClosed) {
+			panic(err)
+		}
+	}, nil
 }
