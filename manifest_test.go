@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -181,4 +182,39 @@ func FuzzDecodeDocument(f *testing.F) {
 			t.Fatalf("read back differently:\n%s", diff)
 		}
 	})
+}
+
+// What holds a Mask marshals whole: the Mask's own methods would leave out the rest.
+func TestMasksMarshalWhole(t *testing.T) {
+	mask := Mask{Key: "mask/a/g/0001_x.png", Slice: 1, Label: "x", Size: 4, extra: extraMembers{"url": json.RawMessage("1")}}
+	const members = `"key":"mask/a/g/0001_x.png","slice":1,"label":"x","size":4`
+	url := SignedURL{Method: "PUT", URL: "http://s3.test/masks/x?sig=1"}
+	for _, row := range []struct {
+		v    any
+		want string
+	}{
+		{MaskURL{Mask: mask, URL: url}, `{` + members + `,"url":"PUT http://s3.test/masks/x?[redacted]"}`},
+		{&MaskURL{Mask: mask, Unchanged: true}, `{` + members + `,"unchanged":true}`},
+		{MaskData{mask, []byte("data")}, `{` + members + `,"data":"ZGF0YQ=="}`},
+		{(&GroupUpload{Masks: []MaskURL{{Mask: mask, Unchanged: true}}}).Masks, `[{` + members + `,"unchanged":true}]`},
+	} {
+		got, err := json.Marshal(row.v)
+		if err != nil || string(got) != row.want {
+			t.Errorf("%T marshals as %s, %v; want %s", row.v, got, err, row.want)
+		}
+	}
+	mask.extra = nil
+	for _, v := range []any{MaskURL{Mask: mask, Unchanged: true}, MaskData{mask, []byte("data")}} {
+		data, err := json.Marshal(v)
+		back := reflect.New(reflect.TypeOf(v))
+		if err == nil {
+			err = json.Unmarshal(data, back.Interface())
+		}
+		if err != nil || !reflect.DeepEqual(back.Elem().Interface(), v) {
+			t.Errorf("%s comes back as %+v, %v", data, back.Elem(), err)
+		}
+	}
+	if data, _ := json.Marshal(MaskURL{Mask: mask, URL: url}); json.Unmarshal(data, new(MaskURL)) == nil {
+		t.Error("a redacted URL was taken for one")
+	}
 }
