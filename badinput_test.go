@@ -106,6 +106,7 @@ func TestBadInput(t *testing.T) {
 		{"no media type", upload(UploadURLOptions{ContentType: "png"}), ErrInvalidArgument, "image/png"},
 		{"two conditions", upload(UploadURLOptions{IfMatch: "e", NoOverwrite: true}), ErrInvalidArgument, "one of them"},
 		{"quoted ETag", upload(UploadURLOptions{IfMatch: `"e"`}), ErrInvalidArgument, "without quotes"},
+		{"no body", second(s.Put(ctx, key, nil, nil)), ErrInvalidArgument, "body is nil"},
 		{"body shorter than declared", put(key, "short", PutOptions{Size: 6}), ErrChecksum, "5 bytes, not 6"},
 		{"body longer than declared", put(key, "longer", PutOptions{Size: 5}), ErrChecksum, "longer than 5"},
 		{"body of another hash", put(key, "x", PutOptions{SHA256: SumSHA256([]byte("y"))}), ErrChecksum, "SHA-256"},

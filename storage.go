@@ -265,6 +265,14 @@ func (o *PutOptions) check() error {
 	return checkWrite(o.ContentType, o.Size, o.IfMatch, o.NoOverwrite)
 }
 
+// checkPut refuses what no Put can store.
+func checkPut(key string, body io.Reader, o *PutOptions) error {
+	if err := cmp.Or(ValidKey(key), o.check()); err != nil || body != nil {
+		return err
+	}
+	return inputError("body", "is nil", "a reader, if only an empty one")
+}
+
 func checkWrite(contentType string, size int64, ifMatch string, noOverwrite bool) error {
 	if size < 0 {
 		return inputError("Size", fmt.Sprintf("%d is negative", size), "the length in bytes, or 0 where it is unknown")
