@@ -3,6 +3,7 @@ package maskstore
 import (
 	"cmp"
 	"errors"
+	"math"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -121,6 +122,8 @@ func TestBadInput(t *testing.T) {
 		{"bad creator", begin(&BeginOptions{Creator: "a\x00"}, good), ErrInvalidArgument, "creator"},
 		{"bad group ID", second(NewGroup(s, "a", "..", nil)), ErrInvalidArgument, "group"},
 		{"negative concurrency", second(NewGroup(s, "a", "", &GroupOptions{Concurrency: -1})), ErrInvalidArgument, "Concurrency"},
+		{"concurrency over the most", second(NewGroup(s, "a", "", &GroupOptions{Concurrency: math.MaxInt})), ErrInvalidArgument, "1 to 1024"},
+		{"deletes over the most", second(DeletePrefix(ctx, s, "mask/a/", &ParallelOptions{Concurrency: math.MaxInt})), ErrInvalidArgument, "1 to 1024"},
 		{"not a PNG", second(ReadPNGHeader(strings.NewReader("GIF89a"), 0)), ErrNotPNG, "signature"},
 		{"all there is", second(DeletePrefix(ctx, s, "mask/", nil)), ErrInvalidKey, "all there is"},
 		{"prefix of two groups", second(DeletePrefix(ctx, s, "mask/a/g", nil)), ErrInvalidKey, `does not end in "/"`},

@@ -22,9 +22,12 @@ import (
 // as many (module bench, row Concurrency).
 const DefaultConcurrency = 16
 
+// MaxConcurrency is the most that any options can ask for: memory is set aside for as many objects.
+const MaxConcurrency = 1024
+
 // ParallelOptions says how many objects are worked on.
 type ParallelOptions struct {
-	Concurrency int            // how many at a time; 0: DefaultConcurrency
+	Concurrency int            // how many at a time, at most MaxConcurrency; 0: DefaultConcurrency
 	KeepGoing   bool           // do the rest when one fails; else the first error stops all
 	OnProgress  func(Progress) // called after each object, by one goroutine at a time; nil: not
 }
@@ -32,8 +35,8 @@ type ParallelOptions struct {
 func (o *ParallelOptions) check() error { return checkConcurrency(o.Concurrency) }
 
 func checkConcurrency(n int) error {
-	if n < 0 {
-		return inputError("Concurrency", fmt.Sprintf("%d is negative", n), fmt.Sprintf("1 or more, or 0 for %d", DefaultConcurrency))
+	if n < 0 || n > MaxConcurrency {
+		return inputError("Concurrency", fmt.Sprintf("is %d", n), fmt.Sprintf("1 to %d, or 0 for %d", MaxConcurrency, DefaultConcurrency))
 	}
 	return nil
 }
