@@ -135,7 +135,8 @@ func (g *Group) openMask(ctx context.Context, m Mask) (io.ReadCloser, error) {
 
 // Download writes the masks of the committed revision as files NNNN_label.png, and metadata.json, to the folder dir, which
 // must not exist or be empty. Where a mask is replaced meanwhile, it starts over with the new revision. It
-// writes beside dir first and renames at the end: dir gets the one whole revision, or nothing.
+// writes beside dir first and renames at the end: dir gets the one whole revision, or nothing. So dir can be neither "." nor
+// a symbolic link.
 //
 // Errors: those of Manifest; ErrReplaced where a mask is not the manifest's and there is no newer revision; ErrChecksum;
 // those of the file system.
@@ -160,11 +161,21 @@ func (g *Group) Download(ctx context.Context, dir string) (*Manifest, error) {
 	return nil, g.failed("Download", err)
 }
 
+// checkEmpty refuses what cannot be replaced by a folder, or should not be.
 func checkEmpty(dir string) error {
+	dir = filepath.Clean(dir)
+	if base := filepath.Base(dir); base == "." || base == ".." {
+		return inputError("dir", fmt.Sprintf("%q cannot be replaced", dir), "a folder by its name")
+	}
+	info, err := os.Lstat(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err == nil && info.Mode()&os.ModeSymlink != 0 {
+		return inputError("dir", fmt.Sprintf("%q is a symbolic link", dir), "the folder itself")
+	}
 	entries, err := os.ReadDir(dir)
 	switch {
-	case errors.Is(err, os.ErrNotExist):
-		return nil
 	case err != nil:
 		return err
 	case len(entries) > 0:
