@@ -445,21 +445,26 @@ func (g *Group) newDocument() *document {
 
 // load reads the manifest, committed or not, or a tombstone.
 func (g *Group) load(ctx context.Context) (*document, string, error) {
+	return g.loadUpTo(ctx, maxManifestBytes)
+}
+
+// loadUpTo is load of a manifest of at most so many bytes, to which a larger one is an invalid one.
+func (g *Group) loadUpTo(ctx context.Context, most int64) (*document, string, error) {
 	obj, err := g.storage.Get(ctx, g.prefix+metadataName, nil)
 	if err != nil {
 		return nil, "", err
 	}
 	defer obj.Body.Close()
-	tooLarge := &Error{Kind: ErrInvalidManifest, Err: fmt.Errorf("has over %d bytes", maxManifestBytes)}
-	if obj.Size > maxManifestBytes {
+	tooLarge := &Error{Kind: ErrInvalidManifest, Err: fmt.Errorf("has over %d bytes", most)}
+	if obj.Size > most {
 		return nil, obj.ETag, tooLarge
 	}
 	var data bytes.Buffer
 	data.Grow(int(max(obj.Size, 0)) + bytes.MinRead)
-	if _, err := data.ReadFrom(io.LimitReader(obj.Body, maxManifestBytes+1)); err != nil {
+	if _, err := data.ReadFrom(io.LimitReader(obj.Body, most+1)); err != nil {
 		return nil, "", err
 	}
-	if data.Len() > maxManifestBytes {
+	if int64(data.Len()) > most {
 		return nil, obj.ETag, tooLarge // whatever its size was said to be
 	}
 	doc, err := decodeDocument(data.Bytes(), g.annotation, g.id)
