@@ -156,7 +156,7 @@ func (sw *sweeper) bury(ctx context.Context, g *Group, doc *document, etag strin
 	if sw.DryRun {
 		return nil
 	}
-	return g.deleteMasks(ctx, begun)
+	return inLease(ctx, begun, g.deleteMasks)
 }
 
 // remove removes a tombstone. Writing it once more keeps new uploads out until that is done, and Deletes: their tombstone
@@ -169,12 +169,13 @@ func (sw *sweeper) remove(ctx context.Context, g *Group, doc *document, etag str
 		return err
 	}
 	if !sw.DryRun {
-		ctx, cancel := context.WithDeadline(ctx, begun.Add(deleteLease/2))
-		defer cancel()
-		if err := g.deleteMasks(ctx, begun); err != nil {
-			return err
-		}
-		if err := g.storage.Delete(ctx, g.prefix+metadataName); err != nil {
+		err := inLease(ctx, begun, func(ctx context.Context) error {
+			if err := g.deleteMasks(ctx); err != nil {
+				return err
+			}
+			return g.storage.Delete(ctx, g.prefix+metadataName)
+		})
+		if err != nil {
 			return err
 		}
 	}
