@@ -160,7 +160,7 @@ func incomplete(verdicts []Verdict) error {
 // sets the ETag of each that is proven, of no other.
 func (g *Group) prove(ctx context.Context, p *pending, there map[string]ObjectInfo, etags map[string]string) ([]Verdict, error) {
 	verdicts := noProblems(p.Masks)
-	err := forEach(ctx, len(p.Masks), g.concurrency, false, func(ctx context.Context, i int) error {
+	err := forEach(ctx, "", len(p.Masks), g.concurrency, false, func(ctx context.Context, i int) error {
 		m := &p.Masks[i]
 		etag, problem, err := g.proveOne(ctx, *m, p.Base, there, etags)
 		if err != nil {
@@ -231,7 +231,7 @@ const smallMask = 64 << 10
 
 // verify reads the masks that have no problem yet, or their heads, and sets the SHA-256 that nobody declared.
 func (g *Group) verify(ctx context.Context, masks []Mask, verdicts []Verdict, metadata *Metadata, o *CompleteOptions) error {
-	return forEach(ctx, len(masks), g.concurrency, false, func(ctx context.Context, i int) error {
+	return forEach(ctx, "", len(masks), g.concurrency, false, func(ctx context.Context, i int) error {
 		m, v := &masks[i], &verdicts[i]
 		if v.Problem != "" {
 			return nil

@@ -61,7 +61,7 @@ func Groups(ctx context.Context, s ObjectStorage, annotation string, opts *Group
 			}
 			infos := make([]*GroupInfo, len(batch))
 			errs := make([]error, len(batch))
-			forEach(ctx, len(batch), o.Concurrency, true, func(ctx context.Context, i int) error {
+			forEach(ctx, "", len(batch), o.Concurrency, true, func(ctx context.Context, i int) error {
 				infos[i], errs[i] = groupInfo(ctx, s, batch[i].Key, largeManifest)
 				return nil
 			})

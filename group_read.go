@@ -90,7 +90,7 @@ func (g *Group) Masks(ctx context.Context) iter.Seq2[MaskData, error] {
 		ahead := make([]MaskData, cmp.Or(g.concurrency, DefaultConcurrency))
 		for masks := doc.Masks; len(masks) > 0; {
 			n := min(len(masks), len(ahead))
-			err := forEach(ctx, n, g.concurrency, false, func(ctx context.Context, i int) error {
+			err := forEach(ctx, "", n, g.concurrency, false, func(ctx context.Context, i int) error {
 				data, err := g.readMask(ctx, masks[i])
 				ahead[i] = MaskData{masks[i], data}
 				return err
@@ -192,7 +192,7 @@ func (g *Group) download(ctx context.Context, doc *document, dir string) error {
 		return err
 	}
 	defer os.RemoveAll(tmp)
-	err := forEach(ctx, len(doc.Masks), g.concurrency, false, func(ctx context.Context, i int) error {
+	err := forEach(ctx, "", len(doc.Masks), g.concurrency, false, func(ctx context.Context, i int) error {
 		m := doc.Masks[i]
 		return g.downloadMask(ctx, m, filepath.Join(tmp, maskName(m.Slice, m.Label)))
 	})
