@@ -130,7 +130,7 @@ func (g *Group) openMask(ctx context.Context, m Mask) (io.ReadCloser, error) {
 	return struct {
 		io.Reader
 		io.Closer
-	}{newVerifier(obj.Body, m.Size, m.SHA256), obj.Body}, nil
+	}{newVerifier(obj.Body, m.Size, SHA256{}), obj.Body}, nil // Get verifies the SHA-256
 }
 
 // Download writes the masks of the committed revision as files NNNN_label.png, and metadata.json, to the folder dir, which
