@@ -35,7 +35,8 @@ const multipartSuspect = MinPartSize
 // Sweep clears away what uploads and deletes that were abandoned left behind, in all groups that have been at rest for
 // the grace period: it tombstones groups that were never committed, drops re-saves that were never completed, removes
 // tombstones, and aborts stale multipart uploads. It never touches a committed revision. It may run anywhere, any number of
-// times at once, and be stopped at any time. It costs a GET per group and a LIST per 1000, and more where there is
+// times at once, and be stopped at any time. It costs a GET per group, a LIST per 1000, and a listing of the multipart uploads
+// under each group at rest, where the storage has such: one may have been abandoned under any. It costs more where there is
 // something to do.
 //
 // A group that fails is skipped: KeyErrors gives an error for each.
