@@ -138,7 +138,7 @@ const casAttempts = 20
 // made; otherwise a GET more, and a LIST more where an upload was open.
 //
 // Errors: ErrInvalidArgument for masks that cannot be, ErrUploadOpen, ErrDeleted until the URLs of a deleted
-// group have expired, ErrPreconditionFailed for NoOverwrite.
+// group have expired, ErrPreconditionFailed for NoOverwrite, ErrTooLarge where the manifest has no room (see MaxGroupMasks).
 func (g *Group) Begin(ctx context.Context, masks []MaskSpec, opts *BeginOptions) (*GroupUpload, error) {
 	up, err := g.beginSigned(ctx, masks, or(opts))
 	return up, g.failed("Begin", err)

@@ -218,3 +218,42 @@ func TestMasksMarshalWhole(t *testing.T) {
 		t.Error("a redacted URL was taken for one")
 	}
 }
+
+// How many masks a manifest has room for in a re-save is what MaxGroupMasks says.
+func TestRoomForMasks(t *testing.T) {
+	for _, row := range []struct {
+		id, label string
+		least     int
+	}{
+		{"x", strings.Repeat("간", 60), MaxGroupMasks}, // the key has 198 bytes, and all but 18 of them are the label's
+		{strings.Repeat("x", 128), strings.Repeat("\U00020000", 61), 28_000},
+	} {
+		g, err := NewGroup(new(Memory), row.id, row.id, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		size := func(n int) int {
+			doc := g.newDocument()
+			doc.Pending = &pending{Base: make(map[string]string)}
+			for i := range n {
+				key, etag := MaskKey{row.id, row.id, 9000 + i, row.label}, md5Hex(nil)
+				if err := key.Validate(); err != nil {
+					t.Fatal(err)
+				}
+				m := Mask{Key: key.String(), Slice: key.Slice, Label: key.Label, Size: DefaultMaxMaskBytes, SHA256: SumSHA256(nil)}
+				doc.Pending.Masks = append(doc.Pending.Masks, m)
+				doc.Pending.Base[m.Key] = etag
+				m.ETag = etag
+				doc.Masks = append(doc.Masks, m)
+			}
+			data, err := doc.encode()
+			if err != nil {
+				t.Fatal(err)
+			}
+			return len(data)
+		}
+		if each := size(2) - size(1); maxManifestBytes/each < row.least {
+			t.Errorf("room for %d masks of %d bytes each; want %d", maxManifestBytes/each, each, row.least)
+		}
+	}
+}
