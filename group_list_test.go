@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -79,4 +80,27 @@ func TestGroupsReadsLargeManifestsSingly(t *testing.T) {
 			t.Errorf("%d groups, up to %d large manifests at a time, in %v; want 8, 1 and 5s", n, s.most.Load(), took)
 		}
 	})
+}
+
+// The order is that of the prefixes, and pages follow it.
+func TestGroupsOrder(t *testing.T) {
+	m := new(Memory)
+	want := []string{"1.2-old", "1.2.5", "1.2", "1.20"}
+	for _, id := range want {
+		if _, err := m.Put(t.Context(), "mask/a/"+id+"/0001_x.png", strings.NewReader("x"), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, after := range append([]string{""}, want...) {
+		var got []string
+		for info, err := range Groups(t.Context(), m, "a", &GroupsOptions{StartAfter: after}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, info.Group)
+		}
+		if !slices.Equal(got, want[i:]) {
+			t.Errorf("after %q come %q; want %q", after, got, want[i:])
+		}
+	}
 }

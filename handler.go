@@ -74,6 +74,8 @@ const (
 //	GET    /api/annotations/{id}/mask-groups/{group_id}             the manifest, and a signed URL per mask
 //	DELETE /api/annotations/{id}/mask-groups/{group_id}             delete the group
 //
+// Groups come in the order of [Groups]; a page's next is the start_after of the one that follows.
+//
 // Requests and answers are JSON, errors are problem documents (RFC 9457) with a code, and the field for bad input. A user's
 // upload takes over the same user's open one, whose viewer may have crashed; another user gets 409 with creator and until.
 //
