@@ -3,6 +3,7 @@ package maskstore
 import (
 	"cmp"
 	"errors"
+	"math"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -106,6 +107,7 @@ func TestBadInput(t *testing.T) {
 		{"no media type", upload(UploadURLOptions{ContentType: "png"}), ErrInvalidArgument, "image/png"},
 		{"two conditions", upload(UploadURLOptions{IfMatch: "e", NoOverwrite: true}), ErrInvalidArgument, "one of them"},
 		{"quoted ETag", upload(UploadURLOptions{IfMatch: `"e"`}), ErrInvalidArgument, "without quotes"},
+		{"no body", second(s.Put(ctx, key, nil, nil)), ErrInvalidArgument, "body is nil"},
 		{"body shorter than declared", put(key, "short", PutOptions{Size: 6}), ErrChecksum, "5 bytes, not 6"},
 		{"body longer than declared", put(key, "longer", PutOptions{Size: 5}), ErrChecksum, "longer than 5"},
 		{"body of another hash", put(key, "x", PutOptions{SHA256: SumSHA256([]byte("y"))}), ErrChecksum, "SHA-256"},
@@ -120,6 +122,8 @@ func TestBadInput(t *testing.T) {
 		{"bad creator", begin(&BeginOptions{Creator: "a\x00"}, good), ErrInvalidArgument, "creator"},
 		{"bad group ID", second(NewGroup(s, "a", "..", nil)), ErrInvalidArgument, "group"},
 		{"negative concurrency", second(NewGroup(s, "a", "", &GroupOptions{Concurrency: -1})), ErrInvalidArgument, "Concurrency"},
+		{"concurrency over the most", second(NewGroup(s, "a", "", &GroupOptions{Concurrency: math.MaxInt})), ErrInvalidArgument, "1 to 1024"},
+		{"deletes over the most", second(DeletePrefix(ctx, s, "mask/a/", &ParallelOptions{Concurrency: math.MaxInt})), ErrInvalidArgument, "1 to 1024"},
 		{"not a PNG", second(ReadPNGHeader(strings.NewReader("GIF89a"), 0)), ErrNotPNG, "signature"},
 		{"all there is", second(DeletePrefix(ctx, s, "mask/", nil)), ErrInvalidKey, "all there is"},
 		{"prefix of two groups", second(DeletePrefix(ctx, s, "mask/a/g", nil)), ErrInvalidKey, `does not end in "/"`},

@@ -91,7 +91,7 @@ func (d *DirectUploader) UploadAll(ctx context.Context, items []DirectItem) (eta
 	etags = make(map[string]string, len(items))
 	var mu sync.Mutex // guards etags
 	m := &meter{on: d.OnProgress, now: Progress{Total: len(items)}}
-	err = forEach(ctx, len(items), d.Concurrency, d.KeepGoing, func(ctx context.Context, i int) error {
+	err = forEach(ctx, op, len(items), d.Concurrency, d.KeepGoing, func(ctx context.Context, i int) error {
 		item := items[i]
 		result, err := d.upload(ctx, client, item.URL, item.Body, sums[i])
 		err = opError(op, item.Key, nil, err)
@@ -288,7 +288,7 @@ func (d *DirectDownloader) DownloadAll(ctx context.Context, items []DirectDownlo
 	defer done()
 	infos := make([]ObjectInfo, len(items))
 	m := &meter{on: d.OnProgress, now: Progress{Total: len(items)}}
-	err := forEach(ctx, len(items), d.Concurrency, d.KeepGoing, func(ctx context.Context, i int) error {
+	err := forEach(ctx, op, len(items), d.Concurrency, d.KeepGoing, func(ctx context.Context, i int) error {
 		item := items[i]
 		err := retry(ctx, item.URL, d.MaxAttempts, func() (f *failure) {
 			infos[i], f = item.getOnce(ctx, client)

@@ -128,7 +128,7 @@ func getRanges(ctx context.Context, s ObjectStorage, obj *Object, f *os.File) er
 		})
 	}
 	g.Go(func() error {
-		return forEach(ctx, len(ranges), partConcurrency, false, func(ctx context.Context, i int) error {
+		return forEach(ctx, "", len(ranges), partConcurrency, false, func(ctx context.Context, i int) error {
 			_, offset, length := ranges[i].Outer()
 			got, err := s.Get(ctx, obj.Key, &GetOptions{Offset: offset, Length: length, IfMatch: obj.ETag})
 			if err != nil {

@@ -138,7 +138,7 @@ const casAttempts = 20
 // made; otherwise a GET more, and a LIST more where an upload was open.
 //
 // Errors: ErrInvalidArgument for masks that cannot be, ErrUploadOpen, ErrDeleted until the URLs of a deleted
-// group have expired, ErrPreconditionFailed for NoOverwrite.
+// group have expired, ErrPreconditionFailed for NoOverwrite, ErrTooLarge where the manifest has no room (see MaxGroupMasks).
 func (g *Group) Begin(ctx context.Context, masks []MaskSpec, opts *BeginOptions) (*GroupUpload, error) {
 	up, err := g.beginSigned(ctx, masks, or(opts))
 	return up, g.failed("Begin", err)
@@ -444,20 +444,25 @@ func (g *Group) newDocument() *document {
 }
 
 // load reads the manifest, committed or not, or a tombstone.
-func (g *Group) load(ctx context.Context) (doc *document, etag string, err error) {
+func (g *Group) load(ctx context.Context) (*document, string, error) {
+	return g.loadUpTo(ctx, maxManifestBytes)
+}
+
+// loadUpTo is load of a manifest of at most so many bytes, to which a larger one is an invalid one.
+func (g *Group) loadUpTo(ctx context.Context, most int64) (doc *document, etag string, err error) {
 	err = g.read(ctx, g.prefix+metadataName, nil, func(obj *Object) error {
 		etag = obj.ETag
-		tooLarge := &Error{Kind: ErrInvalidManifest, Err: fmt.Errorf("has over %d bytes", maxManifestBytes)}
-		if obj.Size > maxManifestBytes {
+		tooLarge := &Error{Kind: ErrInvalidManifest, Err: fmt.Errorf("has over %d bytes", most)}
+		if obj.Size > most {
 			return tooLarge
 		}
 		var data bytes.Buffer
 		data.Grow(int(max(obj.Size, 0)) + bytes.MinRead)
-		if _, err := data.ReadFrom(io.LimitReader(obj.Body, maxManifestBytes+1)); err != nil {
+		if _, err := data.ReadFrom(io.LimitReader(obj.Body, most+1)); err != nil {
 			etag = "" // another manifest, or none, may lie there by the next attempt
 			return err
 		}
-		if data.Len() > maxManifestBytes {
+		if int64(data.Len()) > most {
 			return tooLarge // whatever its size was said to be
 		}
 		doc, err = decodeDocument(data.Bytes(), g.annotation, g.id)

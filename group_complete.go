@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path"
 	"slices"
 	"strings"
 )
@@ -49,7 +50,8 @@ const (
 	ProblemNotThisUpload Problem = "not_this_upload" // put, but nothing shows that it was this upload that did
 	// ProblemNotPNG: no PNG, or not of the declared width and height. What was put is what was declared, so Renew gives
 	// no URL for it; Begin again does.
-	ProblemNotPNG Problem = "not_png"
+	ProblemNotPNG  Problem = "not_png"
+	ProblemBadName Problem = "bad_name" // a .png that Adopt found, whose name is no mask's: its label is in NFD, for instance
 )
 
 // Complete verifies that every mask of the upload is there, and makes it the committed revision. An empty uploadID
@@ -158,7 +160,7 @@ func incomplete(verdicts []Verdict) error {
 // sets the ETag of each that is proven, of no other.
 func (g *Group) prove(ctx context.Context, p *pending, there map[string]ObjectInfo, etags map[string]string) ([]Verdict, error) {
 	verdicts := noProblems(p.Masks)
-	err := forEach(ctx, len(p.Masks), g.concurrency, false, func(ctx context.Context, i int) error {
+	err := forEach(ctx, "", len(p.Masks), g.concurrency, false, func(ctx context.Context, i int) error {
 		m := &p.Masks[i]
 		etag, problem, err := g.proveOne(ctx, *m, p.Base, there, etags)
 		if err != nil {
@@ -229,7 +231,7 @@ const smallMask = 64 << 10
 
 // verify reads the masks that have no problem yet, or their heads, and sets the SHA-256 that nobody declared.
 func (g *Group) verify(ctx context.Context, masks []Mask, verdicts []Verdict, metadata *Metadata, o *CompleteOptions) error {
-	return forEach(ctx, len(masks), g.concurrency, false, func(ctx context.Context, i int) error {
+	return forEach(ctx, "", len(masks), g.concurrency, false, func(ctx context.Context, i int) error {
 		m, v := &masks[i], &verdicts[i]
 		if v.Problem != "" {
 			return nil
@@ -285,10 +287,11 @@ type AdoptOptions struct {
 }
 
 // Adopt makes a manifest for masks that came without one, such as by a copy tool: it lists the group, reads each
-// mask whole, and commits what it found as the first revision. What has no mask's name is reported as unexpected.
+// mask whole, and commits what it found as the first revision. What does not end in .png, and hidden files, are
+// reported as unexpected.
 //
 // Errors: ErrPreconditionFailed where the group has a manifest, ErrDeleted, ErrNotFound where it holds no mask,
-// ErrIncomplete, with the verdicts, where one is no PNG; then nothing is committed.
+// ErrIncomplete, with the verdicts, where one is no PNG, or a .png has no mask's name; then nothing is committed.
 func (g *Group) Adopt(ctx context.Context, opts *AdoptOptions) (*Completion, error) {
 	o := or(opts)
 	var done *Completion
@@ -314,14 +317,21 @@ func (g *Group) Adopt(ctx context.Context, opts *AdoptOptions) (*Completion, err
 			return nil, "", err
 		}
 		doc.Pending = &pending{UploadID: uploadID, Revision: 1, Creator: o.Creator, BegunAt: g.now().UTC(), Metadata: o.Metadata}
+		var misnamed []Verdict
 		for key, info := range there {
-			if k, err := ParseMaskKey(key); err == nil && info.Size > 0 {
+			k, err := ParseMaskKey(key)
+			switch {
+			case err == nil:
 				m := Mask{Key: key, Slice: k.Slice, Label: k.Label, Size: info.Size, ETag: info.ETag}
 				doc.Pending.Masks = append(doc.Pending.Masks, m)
+			case strings.EqualFold(path.Ext(key), maskSuffix) && path.Base(key)[0] != '.':
+				misnamed = append(misnamed, Verdict{Key: key, Problem: ProblemBadName, Detail: fmt.Sprint(err.(*Error).Err)})
+				delete(there, key)
 			}
 		}
 		slices.SortFunc(doc.Pending.Masks, compareKeys)
-		verdicts := noProblems(doc.Pending.Masks)
+		slices.SortFunc(misnamed, func(a, b Verdict) int { return strings.Compare(a.Key, b.Key) })
+		verdicts := append(noProblems(doc.Pending.Masks), misnamed...)
 		if len(verdicts) == 0 {
 			return nil, "", &Error{Kind: ErrNotFound, Err: errors.New("the group holds no mask")}
 		}

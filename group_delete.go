@@ -50,7 +50,7 @@ func (g *Group) delete(ctx context.Context) error {
 	if err != nil || doc == nil {
 		return err
 	}
-	return g.deleteMasks(ctx, begun)
+	return inLease(ctx, begun, g.deleteMasks)
 }
 
 // tombstoneOf gives the tombstone to put in doc's place.
@@ -65,10 +65,22 @@ func (g *Group) tombstoneOf(doc *document) *document {
 	return tomb
 }
 
-// deleteMasks deletes all of the group but its tombstone, which was written after begun.
-func (g *Group) deleteMasks(ctx context.Context, begun time.Time) error {
-	ctx, cancel := context.WithDeadline(ctx, begun.Add(deleteLease/2))
+var errLeaseOver = &Error{Kind: ErrUnavailable, Err: errors.New("the storage took too long to delete what is in the group; the next try goes on")}
+
+// inLease lets do delete what is in a group whose tombstone was written after begun, for as long as that surely keeps
+// uploads out.
+func inLease(ctx context.Context, begun time.Time, do func(context.Context) error) error {
+	ctx, cancel := context.WithDeadlineCause(ctx, begun.Add(deleteLease/2), errLeaseOver)
 	defer cancel()
+	err := do(ctx)
+	if isContextError(err) && context.Cause(ctx) == errLeaseOver {
+		return errLeaseOver
+	}
+	return err
+}
+
+// deleteMasks deletes all of the group but its tombstone.
+func (g *Group) deleteMasks(ctx context.Context) error {
 	there, err := g.list(ctx)
 	if err != nil {
 		return err

@@ -27,14 +27,18 @@ type OpenUpload struct {
 
 // GroupsOptions says which groups are listed.
 type GroupsOptions struct {
-	StartAfter  string // only groups whose IDs come after this one; empty: all
+	StartAfter  string // only groups that come after the one of this ID, there or not, in the order of Groups; empty: all
 	Limit       int    // how many at most; 0: all
 	Concurrency int    // requests at a time; 0: DefaultConcurrency
 }
 
-// Groups yields the groups of an annotation in the byte order of their IDs, but for deleted ones. A group costs a GET
-// and nothing for its masks, and each 1000 groups a LIST. A group whose manifest cannot be read is yielded with its ID
-// and the error, and the listing goes on.
+// largeManifest is from how many bytes on Groups reads a manifest by itself: some 4000 masks.
+const largeManifest = 1 << 20
+
+// Groups yields the groups of an annotation, but for deleted ones, in the byte order of their prefixes: of their IDs with a
+// "/" at the end, so that 1.2-old and 1.2.5 come before 1.2. A group costs a GET, one of over 1 MiB of manifest two, and
+// nothing for its masks, and each 1000 groups a LIST. A group whose manifest cannot be read is yielded with its ID and the
+// error, and the listing goes on. Of the manifests over 1 MiB it holds one at a time.
 func Groups(ctx context.Context, s ObjectStorage, annotation string, opts *GroupsOptions) iter.Seq2[GroupInfo, error] {
 	o := or(opts)
 	return func(yield func(GroupInfo, error) bool) {
@@ -58,8 +62,8 @@ func Groups(ctx context.Context, s ObjectStorage, annotation string, opts *Group
 			}
 			infos := make([]*GroupInfo, len(batch))
 			errs := make([]error, len(batch))
-			forEach(ctx, len(batch), o.Concurrency, true, func(ctx context.Context, i int) error {
-				infos[i], errs[i] = groupInfo(ctx, s, batch[i].Key)
+			forEach(ctx, "", len(batch), o.Concurrency, true, func(ctx context.Context, i int) error {
+				infos[i], errs[i] = groupInfo(ctx, s, batch[i].Key, largeManifest)
 				return nil
 			})
 			if ctx.Err() != nil {
@@ -67,6 +71,9 @@ func Groups(ctx context.Context, s ObjectStorage, annotation string, opts *Group
 				return
 			}
 			for i, info := range infos {
+				if errors.Is(errs[i], ErrInvalidManifest) {
+					info, errs[i] = groupInfo(ctx, s, batch[i].Key, maxManifestBytes) // perhaps it was but large
+				}
 				if info == nil {
 					continue
 				}
@@ -119,14 +126,14 @@ func groupOf(s ObjectStorage, prefix string, opts *GroupOptions) *Group {
 	return g
 }
 
-// groupInfo describes the group with that prefix; nil where it was deleted or is none.
-func groupInfo(ctx context.Context, s ObjectStorage, prefix string) (*GroupInfo, error) {
+// groupInfo describes the group with that prefix, by a manifest of at most so many bytes; nil where it is deleted or none.
+func groupInfo(ctx context.Context, s ObjectStorage, prefix string, most int64) (*GroupInfo, error) {
 	g := groupOf(s, prefix, nil)
 	if g == nil {
 		return nil, nil
 	}
 	info := &GroupInfo{Annotation: g.annotation, Group: g.id}
-	doc, _, err := g.load(ctx)
+	doc, _, err := g.loadUpTo(ctx, most)
 	switch {
 	case errors.Is(err, ErrNotFound):
 		return info, nil

@@ -95,7 +95,7 @@ func (g *Group) Masks(ctx context.Context) iter.Seq2[MaskData, error] {
 		ahead := make([]MaskData, cmp.Or(g.concurrency, DefaultConcurrency))
 		for masks := doc.Masks; len(masks) > 0; {
 			n := min(len(masks), len(ahead))
-			err := forEach(ctx, n, g.concurrency, false, func(ctx context.Context, i int) error {
+			err := forEach(ctx, "", n, g.concurrency, false, func(ctx context.Context, i int) error {
 				ahead[i] = MaskData{Mask: masks[i]}
 				return g.readMask(ctx, masks[i], func(r io.Reader) (err error) {
 					ahead[i].Data, err = io.ReadAll(r)
@@ -119,7 +119,7 @@ func (g *Group) Masks(ctx context.Context) iter.Seq2[MaskData, error] {
 // readMask is read of the mask as the manifest names it; the reader gives ErrChecksum in place of io.EOF for anything else.
 func (g *Group) readMask(ctx context.Context, m Mask, use func(io.Reader) error) error {
 	err := g.read(ctx, m.Key, &GetOptions{IfMatch: m.ETag, SHA256: m.SHA256}, func(obj *Object) error {
-		return use(newVerifier(obj.Body, m.Size, m.SHA256))
+		return use(newVerifier(obj.Body, m.Size, SHA256{})) // Get verifies the SHA-256
 	})
 	if errors.Is(err, ErrPreconditionFailed) || errors.Is(err, ErrNotFound) {
 		return &Error{Key: m.Key, Kind: ErrReplaced, Err: err}
@@ -146,7 +146,7 @@ func (g *Group) read(ctx context.Context, key string, o *GetOptions, use func(*O
 // Download writes the masks of the committed revision as files NNNN_label.png, and metadata.json, to the folder dir, which
 // must not exist or be empty. A mask that came damaged or broke off it gets once more; where one is replaced meanwhile, it
 // starts over with the new revision. It writes beside dir first and renames at the end: dir gets the one whole revision, or
-// nothing.
+// nothing. So dir can be neither "." nor a symbolic link.
 //
 // Errors: those of Manifest; ErrReplaced where a mask is not the manifest's and there is no newer revision; ErrChecksum;
 // those of the file system.
@@ -171,11 +171,21 @@ func (g *Group) Download(ctx context.Context, dir string) (*Manifest, error) {
 	return nil, g.failed("Download", err)
 }
 
+// checkEmpty refuses what cannot be replaced by a folder, or should not be.
 func checkEmpty(dir string) error {
+	dir = filepath.Clean(dir)
+	if base := filepath.Base(dir); base == "." || base == ".." {
+		return inputError("dir", fmt.Sprintf("%q cannot be replaced", dir), "a folder by its name")
+	}
+	info, err := os.Lstat(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err == nil && info.Mode()&os.ModeSymlink != 0 {
+		return inputError("dir", fmt.Sprintf("%q is a symbolic link", dir), "the folder itself")
+	}
 	entries, err := os.ReadDir(dir)
 	switch {
-	case errors.Is(err, os.ErrNotExist):
-		return nil
 	case err != nil:
 		return err
 	case len(entries) > 0:
@@ -192,7 +202,7 @@ func (g *Group) download(ctx context.Context, doc *document, dir string) error {
 		return err
 	}
 	defer os.RemoveAll(tmp)
-	err := forEach(ctx, len(doc.Masks), g.concurrency, false, func(ctx context.Context, i int) error {
+	err := forEach(ctx, "", len(doc.Masks), g.concurrency, false, func(ctx context.Context, i int) error {
 		m := doc.Masks[i]
 		return g.downloadMask(ctx, m, filepath.Join(tmp, maskName(m.Slice, m.Label)))
 	})

@@ -195,10 +195,11 @@ func isBaseGone(err error) bool {
 // uploadItems is UploadAll that goes on past items of which the base is gone, to give their errors at the end: a PUT that is
 // cut off may still land, and would then be in the way of the next attempt.
 func uploadItems(ctx context.Context, s ObjectStorage, items []UploadItem, o *ParallelOptions) ([]ObjectInfo, error) {
+	const op = "UploadAll"
 	infos, gone := make([]ObjectInfo, len(items)), make([]error, len(items))
 	m := &meter{on: o.OnProgress, now: Progress{Total: len(items)}}
-	err := forEach(ctx, len(items), o.Concurrency, false, func(ctx context.Context, i int) error {
-		err := items[i].put(ctx, s, "UploadAll", &infos[i], m)
+	err := forEach(ctx, op, len(items), o.Concurrency, false, func(ctx context.Context, i int) error {
+		err := items[i].put(ctx, s, op, &infos[i], m)
 		if isBaseGone(err) {
 			gone[i] = err
 			return nil

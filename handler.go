@@ -30,8 +30,9 @@ type HandlerOptions struct {
 	// Authorize says who makes the request, and whether that user may do so: an error that is ErrUnauthenticated is
 	// answered with 401, one that is ErrAccessDenied with 403, any other with 500. It runs before the body is read, and
 	// before the IDs are checked; r.PathValue("group_id") gives the group's where the path has one. user, at most
-	// 256 bytes, becomes the manifest's creator and is shown to other users whom an open upload keeps out. An empty
-	// user is nobody's: it never takes over an upload by itself. Nil refuses everything with 403.
+	// 256 bytes of UTF-8 without control characters, else the answer is 500, becomes the manifest's creator and is shown to
+	// other users whom an open upload keeps out. An empty user is nobody's: it never takes over an upload by itself. Nil
+	// refuses everything with 403.
 	Authorize func(r *http.Request, annotation string, action Action) (user string, err error)
 	Challenge string // the WWW-Authenticate header of a 401; empty: Bearer
 
@@ -73,13 +74,21 @@ const (
 //	GET    /api/annotations/{id}/mask-groups/{group_id}             the manifest, and a signed URL per mask
 //	DELETE /api/annotations/{id}/mask-groups/{group_id}             delete the group
 //
+// Groups come in the order of [Groups]; a page's next is the start_after of the one that follows.
+//
 // Requests and answers are JSON, errors are problem documents (RFC 9457) with a code, and the field for bad input. A user's
 // upload takes over the same user's open one, whose viewer may have crashed; another user gets 409 with creator and until.
 //
 // The handler answers the origin it is served from and sets no CORS headers; the bucket's CORS rules are for the
 // viewer's requests to signed URLs. Where Authorize goes by cookies, wrap it in http.CrossOriginProtection.
+//
+// NewHandler panics where an option is negative, or is a TTL that the storage does not sign for or a Concurrency over
+// MaxConcurrency.
 func NewHandler(storage ObjectStorage, opts *HandlerOptions) http.Handler {
 	h := &handler{HandlerOptions: *or(opts), storage: storage, mux: http.NewServeMux()}
+	if err := h.check(); err != nil {
+		panic(opError("NewHandler", "", nil, err))
+	}
 	if h.Authorize == nil {
 		h.Authorize = func(*http.Request, string, Action) (string, error) { return "", ErrAccessDenied }
 	}
@@ -104,6 +113,34 @@ type handler struct {
 	HandlerOptions
 	storage ObjectStorage
 	mux     *http.ServeMux
+}
+
+// check refuses options that would fail every request, or limit nothing.
+func (h *handler) check() error {
+	for _, limit := range []struct {
+		field string
+		value int64
+	}{
+		{"MaxMasks", int64(h.MaxMasks)}, {"MaxMaskBytes", h.MaxMaskBytes}, {"MaxBodyBytes", h.MaxBodyBytes}, {"Complete.MaxPixels", h.Complete.MaxPixels},
+	} {
+		if limit.value < 0 {
+			return inputError(limit.field, fmt.Sprintf("%d is negative", limit.value), "a limit, or 0 for the default")
+		}
+	}
+	if err := checkConcurrency(h.Group.Concurrency); err != nil {
+		return inFields(err, "Group.")
+	}
+	if h.TTL == 0 {
+		return nil
+	}
+	// How long a URL may live the storage alone knows. As ctx has ended it signs none, and asks nobody for credentials.
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	_, err := h.storage.DownloadURL(ctx, root+metadataName, &DownloadURLOptions{TTL: h.TTL})
+	if input, ok := errors.AsType[*InputError](err); ok && input.Field == "TTL" {
+		return inputError(input.Field, input.Problem, input.Want)
+	}
+	return nil
 }
 
 // endpoint is the handler of a path, to tell it from those that ServeMux makes up: errors and redirects.
@@ -150,6 +187,9 @@ func (h *handler) endpoint(action Action, answer func(*call) (int, any, error)) 
 	return func(w http.ResponseWriter, r *http.Request) {
 		h.serve(&call{w: w, r: r}, func(c *call) (int, any, error) {
 			user, err := h.Authorize(r, r.PathValue("id"), action)
+			if err == nil {
+				err = checkAbout(user, nil)
+			}
 			if err != nil {
 				return 0, nil, h.refusal(c, err)
 			}

@@ -178,7 +178,6 @@ func TestHandlerErrors(t *testing.T) {
 		{name: "bad response", method: "GET", path: group, reads: kind(ErrBadResponse), status: 502, code: "storage_failed"},
 		{name: "unknown error", method: "GET", path: group, reads: storageSays, status: 500, code: "internal"},
 		{name: "bad key", method: "GET", path: group, reads: keyError("key", "mask//", "is bad", ""), status: 500, code: "internal"},
-		{name: "a TTL that the storage refuses", method: "GET", path: group, opts: &HandlerOptions{TTL: 8 * 24 * time.Hour}, status: 500, code: "internal"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -289,6 +288,45 @@ func TestHandlerWithoutHook(t *testing.T) {
 		h.ServeHTTP(rec, httptest.NewRequestWithContext(t.Context(), method, path, nil))
 		if rec.Code != http.StatusForbidden {
 			t.Errorf("%s: %d", route, rec.Code)
+		}
+	}
+}
+
+func TestHandlerRefusesOptions(t *testing.T) {
+	for field, o := range map[string]HandlerOptions{
+		"MaxMasks":           {MaxMasks: -1},
+		"MaxMaskBytes":       {MaxMaskBytes: -1},
+		"MaxBodyBytes":       {MaxBodyBytes: -1},
+		"Complete.MaxPixels": {Complete: CompleteOptions{MaxPixels: -1}},
+		"Group.Concurrency":  {Group: GroupOptions{Concurrency: -1}},
+		"TTL":                {TTL: 2 * time.Hour},
+	} {
+		s3, err := NewS3(t.Context(), S3Options{Bucket: "masks", Region: "eu-central-1", HTTPClient: &http.Client{Transport: noRequests{t}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range []ObjectStorage{new(Memory), s3} {
+			err := func() (err error) {
+				defer func() { err, _ = recover().(error) }()
+				NewHandler(s, &o)
+				return nil
+			}()
+			wantInputError(t, err, ErrInvalidArgument, field)
+		}
+	}
+	NewHandler(new(Memory), &HandlerOptions{TTL: time.Hour, MaxMasks: 1, MaxMaskBytes: MaxPutSize + 1})
+}
+
+// A user whom the hook names and no manifest can is the server's own mistake, whatever the request.
+func TestHandlerRefusesUser(t *testing.T) {
+	for _, user := range []string{strings.Repeat("u", 257), "a\nb"} {
+		s := newSite(t, nil, HandlerOptions{Authorize: func(*http.Request, string, Action) (string, error) { return user, nil }})
+		for _, method := range []string{"GET", "POST"} {
+			rec := httptest.NewRecorder()
+			s.pacs.Config.Handler.ServeHTTP(rec, httptest.NewRequestWithContext(t.Context(), method, groupsPath, strings.NewReader("{")))
+			if rec.Code != http.StatusInternalServerError || !strings.Contains(s.log.String(), "at most 256 bytes") {
+				t.Errorf("%s by %.5q: %d; the log: %s", method, user, rec.Code, s.log)
+			}
 		}
 	}
 }

@@ -13,17 +13,18 @@ import (
 
 // Limits of a group.
 const (
-	// MaxGroupMasks is how many masks one group can hold.
+	// MaxGroupMasks is how many masks one group can hold. Where keys have over 200 bytes it can be fewer, of the longest some
+	// 28,000: a re-save of more is ErrTooLarge.
 	MaxGroupMasks = 50_000
-	// maxManifestBytes bounds what is read of a metadata.json: MaxGroupMasks, committed and pending, fit in.
+	// maxManifestBytes bounds what is read of a metadata.json: so many masks, committed and pending, fit in.
 	maxManifestBytes = 64 << 20
 	maxCreatorBytes  = 256
 	maxRevision      = 1 << 30 // at one a second, after 34 years
 	schemaVersion    = 1
 )
 
-// Manifest is the committed revision of a group, as metadata.json holds it. Members of the file that this package
-// does not know survive when it rewrites the file.
+// Manifest is the committed revision of a group, as metadata.json holds it. Members that this package does not know, of the
+// file itself, a mask, a segment or a code, survive when it rewrites the file.
 type Manifest struct {
 	SchemaVersion int       `json:"schema_version"`
 	Annotation    string    `json:"annotation_id"`

@@ -158,6 +158,45 @@ func (c *Code) UnmarshalJSON(data []byte) (err error) {
 	return err
 }
 
+// What holds a Mask would have its methods, which leave out all that is not the Mask's.
+type (
+	maskURLMembers struct {
+		plainMask
+		Unchanged bool      `json:"unchanged,omitempty"`
+		URL       SignedURL `json:"url,omitzero"`
+	}
+	maskDataMembers struct {
+		plainMask
+		Data []byte `json:"data"`
+	}
+)
+
+// MarshalJSON gives the mask's own members, without those that were unknown, unchanged, and the URL redacted.
+func (m MaskURL) MarshalJSON() ([]byte, error) {
+	return json.Marshal(maskURLMembers{plainMask(m.Mask), m.Unchanged, m.URL})
+}
+
+// UnmarshalJSON fails where there is a URL, which is only ever marshalled redacted: a RevealedURL goes over the wire.
+func (m *MaskURL) UnmarshalJSON(data []byte) error {
+	var v maskURLMembers
+	err := json.Unmarshal(data, &v)
+	*m = MaskURL{Mask(v.plainMask), v.Unchanged, v.URL}
+	return err
+}
+
+// MarshalJSON gives the mask's own members, without those that were unknown, and the content in Base64.
+func (m MaskData) MarshalJSON() ([]byte, error) {
+	return json.Marshal(maskDataMembers{plainMask(m.Mask), m.Data})
+}
+
+// UnmarshalJSON takes what MarshalJSON gives.
+func (m *MaskData) UnmarshalJSON(data []byte) error {
+	var v maskDataMembers
+	err := json.Unmarshal(data, &v)
+	*m = MaskData{Mask(v.plainMask), v.Data}
+	return err
+}
+
 // marshalWith marshals the struct that v points to, and extra after its own members.
 func marshalWith(v any, extra extraMembers) ([]byte, error) {
 	data, err := json.Marshal(v)

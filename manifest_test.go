@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -181,4 +182,78 @@ func FuzzDecodeDocument(f *testing.F) {
 			t.Fatalf("read back differently:\n%s", diff)
 		}
 	})
+}
+
+// What holds a Mask marshals whole: the Mask's own methods would leave out the rest.
+func TestMasksMarshalWhole(t *testing.T) {
+	mask := Mask{Key: "mask/a/g/0001_x.png", Slice: 1, Label: "x", Size: 4, extra: extraMembers{"url": json.RawMessage("1")}}
+	const members = `"key":"mask/a/g/0001_x.png","slice":1,"label":"x","size":4`
+	url := SignedURL{Method: "PUT", URL: "http://s3.test/masks/x?sig=1"}
+	for _, row := range []struct {
+		v    any
+		want string
+	}{
+		{MaskURL{Mask: mask, URL: url}, `{` + members + `,"url":"PUT http://s3.test/masks/x?[redacted]"}`},
+		{&MaskURL{Mask: mask, Unchanged: true}, `{` + members + `,"unchanged":true}`},
+		{MaskData{mask, []byte("data")}, `{` + members + `,"data":"ZGF0YQ=="}`},
+		{(&GroupUpload{Masks: []MaskURL{{Mask: mask, Unchanged: true}}}).Masks, `[{` + members + `,"unchanged":true}]`},
+	} {
+		got, err := json.Marshal(row.v)
+		if err != nil || string(got) != row.want {
+			t.Errorf("%T marshals as %s, %v; want %s", row.v, got, err, row.want)
+		}
+	}
+	mask.extra = nil
+	for _, v := range []any{MaskURL{Mask: mask, Unchanged: true}, MaskData{mask, []byte("data")}} {
+		data, err := json.Marshal(v)
+		back := reflect.New(reflect.TypeOf(v))
+		if err == nil {
+			err = json.Unmarshal(data, back.Interface())
+		}
+		if err != nil || !reflect.DeepEqual(back.Elem().Interface(), v) {
+			t.Errorf("%s comes back as %+v, %v", data, back.Elem(), err)
+		}
+	}
+	if data, _ := json.Marshal(MaskURL{Mask: mask, URL: url}); json.Unmarshal(data, new(MaskURL)) == nil {
+		t.Error("a redacted URL was taken for one")
+	}
+}
+
+// How many masks a manifest has room for in a re-save is what MaxGroupMasks says.
+func TestRoomForMasks(t *testing.T) {
+	for _, row := range []struct {
+		id, label string
+		least     int
+	}{
+		{"x", strings.Repeat("간", 60), MaxGroupMasks}, // the key has 198 bytes, and all but 18 of them are the label's
+		{strings.Repeat("x", 128), strings.Repeat("\U00020000", 61), 28_000},
+	} {
+		g, err := NewGroup(new(Memory), row.id, row.id, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		size := func(n int) int {
+			doc := g.newDocument()
+			doc.Pending = &pending{Base: make(map[string]string)}
+			for i := range n {
+				key, etag := MaskKey{row.id, row.id, 9000 + i, row.label}, md5Hex(nil)
+				if err := key.Validate(); err != nil {
+					t.Fatal(err)
+				}
+				m := Mask{Key: key.String(), Slice: key.Slice, Label: key.Label, Size: DefaultMaxMaskBytes, SHA256: SumSHA256(nil)}
+				doc.Pending.Masks = append(doc.Pending.Masks, m)
+				doc.Pending.Base[m.Key] = etag
+				m.ETag = etag
+				doc.Masks = append(doc.Masks, m)
+			}
+			data, err := doc.encode()
+			if err != nil {
+				t.Fatal(err)
+			}
+			return len(data)
+		}
+		if each := size(2) - size(1); maxManifestBytes/each < row.least {
+			t.Errorf("room for %d masks of %d bytes each; want %d", maxManifestBytes/each, each, row.least)
+		}
+	}
 }

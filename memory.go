@@ -74,11 +74,7 @@ func (m *Memory) now() time.Time {
 // Put stores an object. It holds all of body in memory, whatever its length.
 func (m *Memory) Put(ctx context.Context, key string, body io.Reader, opts *PutOptions) (ObjectInfo, error) {
 	o := or(opts)
-	err := cmp.Or(ValidKey(key), o.check())
-	if err == nil && body == nil {
-		err = inputError("body", "is nil", "a reader, if only an empty one")
-	}
-	if err != nil {
+	if err := checkPut(key, body, o); err != nil {
 		return ObjectInfo{}, opError("Put", key, nil, err)
 	}
 	data, err := io.ReadAll(newVerifier(&contextReader{ctx, body}, o.Size, o.SHA256))

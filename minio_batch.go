@@ -43,7 +43,7 @@ func (m *MinIO) PutBatch(ctx context.Context, items []UploadItem, opts *Parallel
 	count := &meter{on: o.OnProgress, now: Progress{Total: len(items)}}
 	tars := planTars(items)
 	unpacked := make([]map[int]ObjectInfo, len(tars))
-	err := forEach(ctx, len(tars), tarConcurrency, false, func(ctx context.Context, i int) (err error) {
+	err := forEach(ctx, op, len(tars), tarConcurrency, false, func(ctx context.Context, i int) (err error) {
 		unpacked[i], err = m.putTar(ctx, items, tars[i])
 		return err
 	})
@@ -58,7 +58,7 @@ func (m *MinIO) PutBatch(ctx context.Context, items []UploadItem, opts *Parallel
 			count.add(1, info.Size, info.Key, nil)
 		}
 	}
-	err = forEach(ctx, len(items), o.Concurrency, o.KeepGoing, func(ctx context.Context, i int) error {
+	err = forEach(ctx, op, len(items), o.Concurrency, o.KeepGoing, func(ctx context.Context, i int) error {
 		if infos[i].Key != "" {
 			return nil
 		}

@@ -22,9 +22,12 @@ import (
 // as many (module bench, row Concurrency).
 const DefaultConcurrency = 16
 
+// MaxConcurrency is the most that any options can ask for: memory is set aside for as many objects.
+const MaxConcurrency = 1024
+
 // ParallelOptions says how many objects are worked on.
 type ParallelOptions struct {
-	Concurrency int            // how many at a time; 0: DefaultConcurrency
+	Concurrency int            // how many at a time, at most MaxConcurrency; 0: DefaultConcurrency
 	KeepGoing   bool           // do the rest when one fails; else the first error stops all
 	OnProgress  func(Progress) // called after each object, by one goroutine at a time; nil: not
 }
@@ -32,8 +35,8 @@ type ParallelOptions struct {
 func (o *ParallelOptions) check() error { return checkConcurrency(o.Concurrency) }
 
 func checkConcurrency(n int) error {
-	if n < 0 {
-		return inputError("Concurrency", fmt.Sprintf("%d is negative", n), fmt.Sprintf("1 or more, or 0 for %d", DefaultConcurrency))
+	if n < 0 || n > MaxConcurrency {
+		return inputError("Concurrency", fmt.Sprintf("is %d", n), fmt.Sprintf("1 to %d, or 0 for %d", MaxConcurrency, DefaultConcurrency))
 	}
 	return nil
 }
@@ -90,7 +93,7 @@ func UploadAll(ctx context.Context, s ObjectStorage, items []UploadItem, opts *P
 	}
 	infos := make([]ObjectInfo, len(items))
 	m := &meter{on: o.OnProgress, now: Progress{Total: len(items)}}
-	err := forEach(ctx, len(items), o.Concurrency, o.KeepGoing, func(ctx context.Context, i int) error {
+	err := forEach(ctx, op, len(items), o.Concurrency, o.KeepGoing, func(ctx context.Context, i int) error {
 		return items[i].put(ctx, s, op, &infos[i], m)
 	})
 	return infos, err
@@ -220,7 +223,7 @@ func DownloadAll(ctx context.Context, s ObjectStorage, items []DownloadItem, opt
 	}
 	infos := make([]ObjectInfo, len(items))
 	m := &meter{on: o.OnProgress, now: Progress{Total: len(items)}}
-	err := forEach(ctx, len(items), o.Concurrency, o.KeepGoing, func(ctx context.Context, i int) error {
+	err := forEach(ctx, op, len(items), o.Concurrency, o.KeepGoing, func(ctx context.Context, i int) error {
 		info, err := items[i].get(ctx, s)
 		err = opError(op, items[i].Key, nil, err)
 		infos[i] = info
@@ -300,7 +303,7 @@ func DeletePrefix(ctx context.Context, s ObjectStorage, prefix string, opts *Par
 	var mu sync.Mutex // guards deleted while flush runs
 	flush := func(infos []ObjectInfo) error {
 		batches := slices.Collect(slices.Chunk(infos, deleteBatch))
-		return forEach(ctx, len(batches), concurrency, o.KeepGoing, func(ctx context.Context, i int) error {
+		return forEach(ctx, op, len(batches), concurrency, o.KeepGoing, func(ctx context.Context, i int) error {
 			keys, size := make([]string, len(batches[i])), int64(0)
 			for k, info := range batches[i] {
 				keys[k], size = info.Key, size+info.Size
@@ -357,8 +360,8 @@ func checkDeletePrefix(prefix string) error {
 // forEach calls fn for 0 to n-1, at most concurrency of them at a time (0: DefaultConcurrency), and returns when
 // all calls have. The first error ends the ctx of the others, lets no more begin, and is returned; with keepGoing all are
 // called, and their errors joined in the order of the items. When ctx ends no more begin, and its error is among
-// those returned.
-func forEach(ctx context.Context, n, concurrency int, keepGoing bool, fn func(ctx context.Context, i int) error) error {
+// those returned, as that of op; "": the caller says of what.
+func forEach(ctx context.Context, op string, n, concurrency int, keepGoing bool, fn func(ctx context.Context, i int) error) error {
 	if concurrency <= 0 {
 		concurrency = DefaultConcurrency
 	}
@@ -373,7 +376,7 @@ func forEach(ctx context.Context, n, concurrency int, keepGoing bool, fn func(ct
 					return nil
 				}
 				if err := ctx.Err(); err != nil {
-					return &Error{Err: err}
+					return &Error{Op: op, Err: err}
 				}
 				switch err := fn(ctx, i); {
 				case keepGoing:

@@ -136,7 +136,7 @@ func TestForEachIsBounded(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			var mu sync.Mutex
 			running, most, calls := 0, 0, make([]int, 40)
-			err := forEach(t.Context(), len(calls), concurrency, false, func(_ context.Context, i int) error {
+			err := forEach(t.Context(), "", len(calls), concurrency, false, func(_ context.Context, i int) error {
 				mu.Lock()
 				running++
 				most = max(most, running)
@@ -165,7 +165,7 @@ func TestForEachIsBounded(t *testing.T) {
 func TestForEachStopsAtTheFirstError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var began, ended atomic.Int32
-		err := forEach(t.Context(), 100, 2, false, func(ctx context.Context, i int) error {
+		err := forEach(t.Context(), "", 100, 2, false, func(ctx context.Context, i int) error {
 			began.Add(1)
 			defer ended.Add(1)
 			if i == 0 {
@@ -182,7 +182,7 @@ func TestForEachStopsAtTheFirstError(t *testing.T) {
 }
 
 func TestForEachKeepsGoing(t *testing.T) {
-	err := forEach(t.Context(), 30, 4, true, func(_ context.Context, i int) error {
+	err := forEach(t.Context(), "", 30, 4, true, func(_ context.Context, i int) error {
 		if i%10 == 9 {
 			return &Error{Key: fmt.Sprint(i), Err: errTest}
 		}
@@ -201,7 +201,7 @@ func TestForEachEndsWithItsContext(t *testing.T) {
 	for _, keepGoing := range []bool{false, true} {
 		ctx, cancel := context.WithCancel(t.Context())
 		calls := 0
-		err := forEach(ctx, 100, 1, keepGoing, func(context.Context, int) error {
+		err := forEach(ctx, "", 100, 1, keepGoing, func(context.Context, int) error {
 			if calls++; calls == 3 {
 				cancel()
 			}
@@ -213,7 +213,7 @@ func TestForEachEndsWithItsContext(t *testing.T) {
 		if _, ok := errors.AsType[*Error](err); !ok {
 			t.Errorf("keepGoing %v: %T, want an *Error", keepGoing, err)
 		}
-		if err := forEach(ctx, 0, 1, keepGoing, nil); err != nil {
+		if err := forEach(ctx, "", 0, 1, keepGoing, nil); err != nil {
 			t.Errorf("nothing to do: %v", err)
 		}
 	}
@@ -493,6 +493,33 @@ func TestDeletePrefixRefuses(t *testing.T) {
 		wantInputError(t, err, ErrInvalidKey, "prefix")
 		if deleted != 0 || s.calls != 0 {
 			t.Errorf("%q: %d deleted", prefix, deleted)
+		}
+	}
+}
+
+// Where a context has ended before an item's turn, its error says of which method it is, as all errors do.
+func TestEndedContextNamesItsMethod(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	const key = "mask/a/g/0001_x.png"
+	s, body, url := new(Memory), BytesBody([]byte("x")), SignedURL{Method: "PUT", URL: "http://s3.test/x"}
+	got := url
+	got.Method = "GET"
+	var sunk []byte
+	for _, keepGoing := range []bool{false, true} {
+		o := &ParallelOptions{KeepGoing: keepGoing}
+		for _, row := range []struct {
+			op  string
+			err error
+		}{
+			{"UploadAll", second(UploadAll(ctx, s, []UploadItem{{Key: key, Body: body}}, o))},
+			{"DownloadAll", second(DownloadAll(ctx, s, []DownloadItem{{Key: key, Sink: BytesSink(&sunk)}}, o))},
+			{"UploadAll", second((&DirectUploader{KeepGoing: keepGoing}).UploadAll(ctx, []DirectItem{{Key: key, URL: url, Body: body}}))},
+			{"DownloadAll", second((&DirectDownloader{KeepGoing: keepGoing}).DownloadAll(ctx, []DirectDownload{{Key: key, URL: got, Sink: BytesSink(&sunk)}}))},
+		} {
+			if e, ok := errors.AsType[*Error](row.err); !ok || e.Op != row.op || !errors.Is(row.err, context.Canceled) {
+				t.Errorf("keepGoing %v: %#v; want an *Error of %s that is context.Canceled", keepGoing, row.err, row.op)
+			}
 		}
 	}
 }

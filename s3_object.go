@@ -33,7 +33,7 @@ func (s *S3) Put(ctx context.Context, key string, body io.Reader, opts *PutOptio
 }
 
 func (s *S3) put(ctx context.Context, key string, body io.Reader, o *PutOptions) (ObjectInfo, error) {
-	if err := cmp.Or(ValidKey(key), o.check(), ctx.Err()); err != nil {
+	if err := cmp.Or(checkPut(key, body, o), ctx.Err()); err != nil {
 		return ObjectInfo{}, err
 	}
 	verified := newVerifier(&contextReader{ctx, body}, o.Size, o.SHA256)

@@ -33,7 +33,8 @@ type ObjectStorage interface {
 	DownloadURL(ctx context.Context, key string, opts *DownloadURLOptions) (SignedURL, error)
 
 	// Put stores all of body, or nothing: when it fails, what lay at the key still lies there, and no part of an
-	// upload is left. It reads body to its end and does not close it. An error of body's Read is returned.
+	// upload is left. It reads body, which may be empty and not nil, to its end and does not close it. An error of body's
+	// Read is returned.
 	Put(ctx context.Context, key string, body io.Reader, opts *PutOptions) (ObjectInfo, error)
 
 	// Get opens the object. It fails before it returns, never on the first read, where the object is missing or
@@ -264,6 +265,14 @@ func (o *UploadURLOptions) check() error {
 
 func (o *PutOptions) check() error {
 	return checkWrite(o.ContentType, o.Size, o.IfMatch, o.NoOverwrite)
+}
+
+// checkPut refuses what no Put can store.
+func checkPut(key string, body io.Reader, o *PutOptions) error {
+	if err := cmp.Or(ValidKey(key), o.check()); err != nil || body != nil {
+		return err
+	}
+	return inputError("body", "is nil", "a reader, if only an empty one")
 }
 
 func checkWrite(contentType string, size int64, ifMatch string, noOverwrite bool) error {

@@ -35,7 +35,8 @@ const multipartSuspect = MinPartSize
 // Sweep clears away what uploads and deletes that were abandoned left behind, in all groups that have been at rest for
 // the grace period: it tombstones groups that were never committed, drops re-saves that were never completed, removes
 // tombstones, and aborts stale multipart uploads. It never touches a committed revision. It may run anywhere, any number of
-// times at once, and be stopped at any time. It costs a GET per group and a LIST per 1000, and more where there is
+// times at once, and be stopped at any time. It costs a GET per group, a LIST per 1000, and a listing of the multipart uploads
+// under each group at rest, where the storage has such: one may have been abandoned under any. It costs more where there is
 // something to do.
 //
 // A group that fails is skipped: KeyErrors gives an error for each.
@@ -156,7 +157,7 @@ func (sw *sweeper) bury(ctx context.Context, g *Group, doc *document, etag strin
 	if sw.DryRun {
 		return nil
 	}
-	return g.deleteMasks(ctx, begun)
+	return inLease(ctx, begun, g.deleteMasks)
 }
 
 // remove removes a tombstone. Writing it once more keeps new uploads out until that is done, and Deletes: their tombstone
@@ -169,12 +170,13 @@ func (sw *sweeper) remove(ctx context.Context, g *Group, doc *document, etag str
 		return err
 	}
 	if !sw.DryRun {
-		ctx, cancel := context.WithDeadline(ctx, begun.Add(deleteLease/2))
-		defer cancel()
-		if err := g.deleteMasks(ctx, begun); err != nil {
-			return err
-		}
-		if err := g.storage.Delete(ctx, g.prefix+metadataName); err != nil {
+		err := inLease(ctx, begun, func(ctx context.Context) error {
+			if err := g.deleteMasks(ctx); err != nil {
+				return err
+			}
+			return g.storage.Delete(ctx, g.prefix+metadataName)
+		})
+		if err != nil {
 			return err
 		}
 	}

@@ -395,10 +395,9 @@ var groupCompleteTests = map[string]func(*groupEnv){
 			e.overwrite(e.key(g, i), read(m.Body))
 		}
 		e.overwrite(e.key(g, 4)+".bak", []byte("?"))
-		e.overwrite(e.key(g, 5), nil)
 		done, err := g.Adopt(e.Context(), &maskstore.AdoptOptions{Creator: "mover"})
 		e.must(err)
-		if len(done.Unexpected) != 2 || done.Manifest.Creator != "mover" || done.Manifest.Masks[2].SHA256 != files(3, 1)[2].Body.SHA256 {
+		if len(done.Unexpected) != 1 || done.Manifest.Creator != "mover" || done.Manifest.Masks[2].SHA256 != files(3, 1)[2].Body.SHA256 {
 			e.Errorf("completion is %+v", done)
 		}
 		e.wantMasks(g, 1, files(3, 1))
@@ -415,6 +414,32 @@ var groupCompleteTests = map[string]func(*groupEnv){
 		e.wantProblems(done, err, "", maskstore.ProblemNotPNG)
 		_, err = g.Manifest(e.Context())
 		e.wantErr(err, maskstore.ErrNotFound)
+	},
+	"AdoptDropsNoMask": func(e *groupEnv) {
+		for i, row := range []struct {
+			name    string
+			data    []byte
+			problem maskstore.Problem
+		}{
+			{"0001_liver.png", nil, maskstore.ProblemNotPNG},
+			{"0001_cafe\u0301.png", maskPNG(1, 1), maskstore.ProblemBadName},
+			{"0001_liver.PNG", maskPNG(1, 1), maskstore.ProblemBadName},
+			{"more/0001_liver.png", maskPNG(1, 1), maskstore.ProblemBadName},
+		} {
+			g := e.group(fmt.Sprint("g", i))
+			prefix, err := maskstore.GroupPrefix(e.annotation, g.ID())
+			e.must(err)
+			e.overwrite(e.key(g, 0), maskPNG(0, 1))
+			e.overwrite(prefix+row.name, row.data)
+			e.overwrite(prefix+"._0000_liver.png", []byte("what a Mac leaves beside a file"))
+			done, err := g.Adopt(e.Context(), nil)
+			e.wantProblems(done, err, "", row.problem)
+			if v := done.Verdicts[1]; v.Key != prefix+row.name || v.Detail == "" || len(done.Unexpected) != 1 {
+				e.Errorf("%s: completion is %+v", row.name, done)
+			}
+			_, err = g.Manifest(e.Context())
+			e.wantErr(err, maskstore.ErrNotFound)
+		}
 	},
 }
 

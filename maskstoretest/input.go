@@ -45,6 +45,11 @@ var inputTests = map[string]func(*env){
 		}
 		e.wantContent(e.key("x"), "old")
 	},
+	"NoBody": func(e *env) {
+		_, err := e.storage.Put(e.Context(), e.key("x"), nil, nil)
+		e.wantInput(err, "Put", maskstore.ErrInvalidArgument, "body")
+		e.wantKeys("", nil)
+	},
 	"BadGetOptions": func(e *env) {
 		e.put(e.key("x"), "old", nil)
 		sum := maskstore.SumSHA256([]byte("old"))
