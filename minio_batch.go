@@ -12,7 +12,6 @@ import (
 	"io"
 	"net/http"
 	"path"
-	"slices"
 	"time"
 
 	"github.com/pacs-extension/maskstore/internal/sigv4"
@@ -26,12 +25,16 @@ const (
 	// tarConcurrency is how many tars are sent at a time. Where the disk is the limit one is as fast, else four are faster, by up
 	// to a quarter.
 	tarConcurrency = 4
-	// A tar has at least so many items, as it is a request, and at most, as it is held in memory.
+	// A tar has at least so many items, where they fit, as it is a request, and at most.
 	minTarItems, maxTarItems = 64, 2048
+	// maxTarBytes is the most that a tar has in bytes: tarConcurrency of them are held in memory.
+	maxTarBytes = 8 << 20
+	tarBlock    = 512
+	tarEnd      = 2 * tarBlock
 )
 
-// PutBatch stores the items by tar files that the server unpacks, and the large ones by a PUT each. Afterwards it lists
-// them: what is not there with the MD5 that was sent, since the server is an older one and does not unpack or for
+// PutBatch stores the items by tar files that the server unpacks, four of at most 8 MiB at a time, which are held in memory;
+// and the large and the empty ones by a PUT each. Afterwards it lists them: what is not there with the MD5 that was sent, since the server is an older one and does not unpack or for
 // whatever reason, it puts singly. The server keeps no SHA-256 of what it unpacks: Stat gives none.
 func (m *MinIO) PutBatch(ctx context.Context, items []UploadItem, opts *ParallelOptions) ([]ObjectInfo, error) {
 	const op = "PutBatch"
@@ -76,21 +79,60 @@ func checkBatch(items []UploadItem) error {
 	return checkItems(items)
 }
 
-// planTars gives for each tar the indexes of the items that it is to hold: the small ones.
+// planTars gives for each tar the indexes of the items that it is to hold: the small ones. An empty one goes singly: its tar
+// would not tell where its content is longer.
 func planTars(items []UploadItem) (tars [][]int) {
 	var small []int
 	for i, item := range items {
-		if item.Body.Size <= maxBatchItem {
+		if 0 < item.Body.Size && item.Body.Size <= maxBatchItem {
 			small = append(small, i)
 		}
 	}
 	each := min(max((len(small)+tarConcurrency-1)/tarConcurrency, minTarItems), maxTarItems)
-	return slices.Collect(slices.Chunk(small, each))
+	from, size := 0, int64(tarEnd)
+	for to, i := range small {
+		n := tarBytes(&items[i])
+		if to-from == each || size+n > maxTarBytes {
+			tars = append(tars, small[from:to])
+			from, size = to, tarEnd
+		}
+		size += n
+	}
+	if from < len(small) {
+		tars = append(tars, small[from:])
+	}
+	return tars
+}
+
+// tarBytes is how many bytes the item takes in a tar at most: two headers, records of its key, type and time, and its content.
+func tarBytes(item *UploadItem) int64 {
+	blocks := func(n int64) int64 { return (n + tarBlock - 1) / tarBlock * tarBlock }
+	return 2*tarBlock + blocks(int64(len(item.Key)+len(item.contentType())+128)) + blocks(item.Body.Size)
+}
+
+func (item *UploadItem) contentType() string { return cmp.Or(item.ContentType, typeByName(item.Key)) }
+
+// packTar gives a tar of the items with these indexes, and what is then to lie at their keys: the ETag is the MD5.
+func packTar(items []UploadItem, indexes []int) (map[int]ObjectInfo, *bytes.Buffer, error) {
+	size := int64(tarEnd)
+	for _, i := range indexes {
+		size += tarBytes(&items[i])
+	}
+	data, wanted := bytes.NewBuffer(make([]byte, 0, size)), make(map[int]ObjectInfo, len(indexes))
+	w := tar.NewWriter(data)
+	for _, i := range indexes {
+		info, err := addToTar(w, &items[i])
+		if err != nil {
+			return nil, nil, opError("", items[i].Key, nil, err)
+		}
+		wanted[i] = info
+	}
+	return wanted, data, w.Close()
 }
 
 // addToTar appends an item; what the server keeps beside its content goes into PAX records.
 func addToTar(w *tar.Writer, item *UploadItem) (ObjectInfo, error) {
-	info := ObjectInfo{Key: item.Key, Size: item.Body.Size, ContentType: cmp.Or(item.ContentType, typeByName(item.Key))}
+	info := ObjectInfo{Key: item.Key, Size: item.Body.Size, ContentType: item.contentType()}
 	r, err := item.Body.Open()
 	if err != nil {
 		return info, err
@@ -111,20 +153,11 @@ func addToTar(w *tar.Writer, item *UploadItem) (ObjectInfo, error) {
 	return info, nil
 }
 
-// putTar sends a tar of the items with these indexes, and gives what is then to lie at their keys: the ETag is the MD5. An
-// answer that is an error says nothing of what the server had unpacked by then, so it is none here.
+// putTar sends a tar of the items with these indexes, and gives what is then to lie at their keys. An answer that is an error
+// says nothing of what the server had unpacked by then, so it is none here.
 func (m *MinIO) putTar(ctx context.Context, items []UploadItem, indexes []int) (map[int]ObjectInfo, error) {
-	var data bytes.Buffer
-	wanted := make(map[int]ObjectInfo, len(indexes))
-	w := tar.NewWriter(&data)
-	for _, i := range indexes {
-		info, err := addToTar(w, &items[i])
-		if err != nil {
-			return nil, opError("", items[i].Key, nil, err)
-		}
-		wanted[i] = info
-	}
-	if err := w.Close(); err != nil {
+	wanted, data, err := packTar(items, indexes)
+	if err != nil {
 		return nil, err
 	}
 	key := root + "_batch/" + rand.Text() + ".tar" // where a server that does not unpack stores it

@@ -154,6 +154,47 @@ func TestPutBatchRefuses(t *testing.T) {
 	}
 }
 
+// A tar is held in memory: its bytes are bounded, and it is given room for all of them at once.
+func TestTarsAreBounded(t *testing.T) {
+	body := func(n int) Body { return BytesBody(make([]byte, n)) }
+	for _, row := range []struct {
+		name string
+		n    int
+		item UploadItem // without its key's end
+		tars int
+	}{
+		{"few", 10, UploadItem{Body: body(1)}, 1},
+		{"small", 3 * tarConcurrency * minTarItems, UploadItem{Body: body(1)}, tarConcurrency},
+		{"many", tarConcurrency*maxTarItems + 1, UploadItem{Body: body(1)}, tarConcurrency + 1},
+		{"large", 300, UploadItem{Body: body(maxBatchItem)}, 5},
+		{"of long keys and types", 300, UploadItem{Key: strings.Repeat("간", 80) + "/", ContentType: "image/" + strings.Repeat("x", 900), Body: body(513)}, 4},
+		{"empty", 1, UploadItem{Body: body(0)}, 0},
+		{"too large", 1, UploadItem{Body: body(maxBatchItem + 1)}, 0},
+	} {
+		items := make([]UploadItem, row.n)
+		for i := range items {
+			items[i] = row.item
+			items[i].Key = fmt.Sprintf("mask/%s%05d", row.item.Key, i)
+		}
+		tars := planTars(items)
+		if len(tars) != row.tars {
+			t.Errorf("%s: %d tars; want %d", row.name, len(tars), row.tars)
+		}
+		for i, tar := range tars {
+			_, data, err := packTar(items, tar)
+			room := int64(tarEnd) + int64(len(tar))*tarBytes(&items[0])
+			if err != nil || data.Cap() != int(room) || data.Len() > maxTarBytes || len(tar) > maxTarItems {
+				t.Fatalf("%s, tar %d: %v; %d items, %d bytes with room for %d", row.name, i, err, len(tar), data.Len(), data.Cap())
+			}
+		}
+		for i, index := range slices.Concat(tars...) {
+			if i != index {
+				t.Fatalf("%s: item %d comes where %d should", row.name, index, i)
+			}
+		}
+	}
+}
+
 func newTestMinIO(t *testing.T, handler http.Handler) *MinIO {
 	t.Helper()
 	server := httptest.NewServer(handler)
