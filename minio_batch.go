@@ -9,7 +9,6 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
-	"io"
 	"net/http"
 	"path"
 	"time"
@@ -20,6 +19,8 @@ import (
 var _ BatchPutter = (*MinIO)(nil)
 
 const (
+	// batchPrefix is where a server that does not unpack stores a tar.
+	batchPrefix = root + "_batch/"
 	// maxBatchItem is the largest object that goes into a tar: up to it the server stores several at a time.
 	maxBatchItem = 128 << 10
 	// tarConcurrency is how many tars are sent at a time. Where the disk is the limit one is as fast, else four are faster, by up
@@ -34,26 +35,35 @@ const (
 )
 
 // PutBatch stores the items by tar files that the server unpacks, four of at most 8 MiB at a time, which are held in memory;
-// and the large and the empty ones by a PUT each. Afterwards it lists them: what is not there with the MD5 that was sent, since the server is an older one and does not unpack or for
-// whatever reason, it puts singly. The server keeps no SHA-256 of what it unpacks: Stat gives none.
+// the large and the empty ones by a PUT each. Afterwards it lists them: what is not there with the MD5 that was sent, since
+// the server is an older one and does not unpack or for whatever reason, it puts singly. The server keeps no SHA-256 of what
+// it unpacks: Stat gives none.
 func (m *MinIO) PutBatch(ctx context.Context, items []UploadItem, opts *ParallelOptions) ([]ObjectInfo, error) {
 	const op = "PutBatch"
 	o := or(opts)
 	if err := cmp.Or(o.check(), checkBatch(items)); err != nil {
 		return nil, opError(op, "", nil, err)
 	}
-	infos := make([]ObjectInfo, len(items))
+	infos, errs := make([]ObjectInfo, len(items)), make([]error, len(items))
 	count := &meter{on: o.OnProgress, now: Progress{Total: len(items)}}
+	failed := func(i int, err error) error { // nil: go on without the item
+		err = opError(op, items[i].Key, nil, err)
+		count.add(1, 0, items[i].Key, err)
+		if o.KeepGoing {
+			errs[i], err = err, nil
+		}
+		return err
+	}
 	tars := planTars(items)
 	unpacked := make([]map[int]ObjectInfo, len(tars))
-	err := forEach(ctx, len(tars), tarConcurrency, false, func(ctx context.Context, i int) (err error) {
-		unpacked[i], err = m.putTar(ctx, items, tars[i])
+	sent := forEach(ctx, len(tars), tarConcurrency, o.KeepGoing, func(ctx context.Context, i int) (err error) {
+		unpacked[i], err = m.putTar(ctx, items, tars[i], failed)
 		return err
 	})
-	if err == nil {
-		err = m.verifyTars(ctx, unpacked, infos)
+	if sent != nil && !o.KeepGoing {
+		return infos, opError(op, "", nil, sent)
 	}
-	if err != nil {
+	if err := m.verifyTars(ctx, unpacked, infos); err != nil && !o.KeepGoing { // else all that is not proven is put singly
 		return infos, opError(op, "", nil, err)
 	}
 	for _, info := range infos {
@@ -61,12 +71,15 @@ func (m *MinIO) PutBatch(ctx context.Context, items []UploadItem, opts *Parallel
 			count.add(1, info.Size, info.Key, nil)
 		}
 	}
-	err = forEach(ctx, len(items), o.Concurrency, o.KeepGoing, func(ctx context.Context, i int) error {
-		if infos[i].Key != "" {
+	err := forEach(ctx, len(items), o.Concurrency, o.KeepGoing, func(ctx context.Context, i int) error {
+		if errs[i] != nil || infos[i].Key != "" {
 			return nil
 		}
 		return items[i].put(ctx, m, op, &infos[i], count)
 	})
+	if err = opError(op, "", nil, err); o.KeepGoing {
+		err = errors.Join(append(errs, opError(op, "", nil, sent), err)...)
+	}
 	return infos, err
 }
 
@@ -112,65 +125,79 @@ func tarBytes(item *UploadItem) int64 {
 
 func (item *UploadItem) contentType() string { return cmp.Or(item.ContentType, typeByName(item.Key)) }
 
-// packTar gives a tar of the items with these indexes, and what is then to lie at their keys: the ETag is the MD5.
-func packTar(items []UploadItem, indexes []int) (map[int]ObjectInfo, *bytes.Buffer, error) {
+// packTar gives a tar of the items with these indexes, and what is then to lie at their keys: the ETag is the MD5. An item
+// whose content cannot be had is left out, where failed gives nil for its error.
+func packTar(items []UploadItem, indexes []int, failed func(i int, err error) error) (map[int]ObjectInfo, *bytes.Buffer, error) {
 	size := int64(tarEnd)
 	for _, i := range indexes {
 		size += tarBytes(&items[i])
 	}
 	data, wanted := bytes.NewBuffer(make([]byte, 0, size)), make(map[int]ObjectInfo, len(indexes))
 	w := tar.NewWriter(data)
+	var content bytes.Buffer
 	for _, i := range indexes {
-		info, err := addToTar(w, &items[i])
+		content.Reset()
+		sum, err := readInto(&content, &items[i].Body)
 		if err != nil {
+			if err := failed(i, err); err != nil {
+				return nil, nil, err
+			}
+			continue
+		}
+		md5 := md5.Sum(content.Bytes())
+		wanted[i] = ObjectInfo{
+			Key: items[i].Key, Size: items[i].Body.Size, ETag: hex.EncodeToString(md5[:]), ContentType: items[i].contentType(), SHA256: sum,
+		}
+		if err := addToTar(w, wanted[i], content.Bytes()); err != nil {
 			return nil, nil, opError("", items[i].Key, nil, err)
 		}
-		wanted[i] = info
 	}
 	return wanted, data, w.Close()
 }
 
-// addToTar appends an item; what the server keeps beside its content goes into PAX records.
-func addToTar(w *tar.Writer, item *UploadItem) (ObjectInfo, error) {
-	info := ObjectInfo{Key: item.Key, Size: item.Body.Size, ContentType: item.contentType()}
-	r, err := item.Body.Open()
+// readInto reads the whole body, which is what its size and checksum say, and gives its checksum.
+func readInto(content *bytes.Buffer, body *Body) (SHA256, error) {
+	r, err := body.Open()
 	if err != nil {
-		return info, err
+		return SHA256{}, err
 	}
 	defer r.Close()
-	header := &tar.Header{
-		Typeflag: tar.TypeReg, Name: item.Key, Size: item.Body.Size, Mode: 0o600, ModTime: time.Now(), Format: tar.FormatPAX,
+	verified := newHasher(r, body.Size, body.SHA256)
+	_, err = content.ReadFrom(verified)
+	return verified.sha256(), err
+}
+
+// addToTar appends an object; what the server keeps beside its content goes into PAX records.
+func addToTar(w *tar.Writer, info ObjectInfo, content []byte) error {
+	err := w.WriteHeader(&tar.Header{
+		Typeflag: tar.TypeReg, Name: info.Key, Size: info.Size, Mode: 0o600, ModTime: time.Now(), Format: tar.FormatPAX,
 		PAXRecords: map[string]string{"minio.metadata.Content-Type": info.ContentType},
+	})
+	if err != nil {
+		return err
 	}
-	if err := w.WriteHeader(header); err != nil {
-		return info, err
-	}
-	md5, verified := md5.New(), newHasher(r, item.Body.Size, item.Body.SHA256)
-	if _, err := io.Copy(io.MultiWriter(w, md5), verified); err != nil {
-		return info, err
-	}
-	info.ETag, info.SHA256 = hex.EncodeToString(md5.Sum(nil)), verified.sha256()
-	return info, nil
+	_, err = w.Write(content)
+	return err
 }
 
 // putTar sends a tar of the items with these indexes, and gives what is then to lie at their keys. An answer that is an error
 // says nothing of what the server had unpacked by then, so it is none here.
-func (m *MinIO) putTar(ctx context.Context, items []UploadItem, indexes []int) (map[int]ObjectInfo, error) {
-	wanted, data, err := packTar(items, indexes)
-	if err != nil {
+func (m *MinIO) putTar(ctx context.Context, items []UploadItem, indexes []int, failed func(int, error) error) (map[int]ObjectInfo, error) {
+	wanted, data, err := packTar(items, indexes, failed)
+	if err != nil || len(wanted) == 0 {
 		return nil, err
 	}
-	key := root + "_batch/" + rand.Text() + ".tar" // where a server that does not unpack stores it
+	key := batchPrefix + rand.Text() + ".tar"
 	bound := &UploadURLOptions{ContentType: "application/x-tar", Size: int64(data.Len()), SHA256: SumSHA256(data.Bytes())}
 	extract := sigv4.Param{Name: "x-amz-meta-snowball-auto-extract", Value: "true"}
 	resp, _, err := m.do(ctx, &request{
 		method: http.MethodPut, key: key, signed: append(m.uploadHeaders(bound), extract), body: bytesBody(data.Bytes(), bound.SHA256), status: http.StatusOK,
 	})
-	if ctx.Err() != nil {
-		return nil, cmp.Or(err, ctx.Err())
-	}
 	if err == nil {
 		discard(resp)
+	}
+	if ctx.Err() != nil {
+		return nil, cmp.Or(err, ctx.Err())
 	}
 	if _, err := m.stat(ctx, key); errors.Is(err, ErrNotFound) {
 		return wanted, nil

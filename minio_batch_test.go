@@ -181,7 +181,7 @@ func TestTarsAreBounded(t *testing.T) {
 			t.Errorf("%s: %d tars; want %d", row.name, len(tars), row.tars)
 		}
 		for i, tar := range tars {
-			_, data, err := packTar(items, tar)
+			_, data, err := packTar(items, tar, nil)
 			room := int64(tarEnd) + int64(len(tar))*tarBytes(&items[0])
 			if err != nil || data.Cap() != int(room) || data.Len() > maxTarBytes || len(tar) > maxTarItems {
 				t.Fatalf("%s, tar %d: %v; %d items, %d bytes with room for %d", row.name, i, err, len(tar), data.Len(), data.Cap())
@@ -190,6 +190,44 @@ func TestTarsAreBounded(t *testing.T) {
 		for i, index := range slices.Concat(tars...) {
 			if i != index {
 				t.Fatalf("%s: item %d comes where %d should", row.name, index, i)
+			}
+		}
+	}
+}
+
+// Where a batch keeps going, an item without content fails alone.
+func TestPutBatchKeepsGoing(t *testing.T) {
+	broken := errors.New("the disk broke")
+	another := BytesBody([]byte("another"))
+	another.SHA256 = SumSHA256([]byte("content"))
+	for _, keepGoing := range []bool{true, false} {
+		server := &tarServer{unpack: func(_ string, data []byte) []byte { return data }, objects: map[string][]byte{}, types: map[string]string{}}
+		items := make([]UploadItem, 300)
+		for i := range items {
+			items[i] = UploadItem{Key: fmt.Sprintf("mask/a/g/%04d_x.png", i), Body: BytesBody(fmt.Appendf(nil, "mask %d", i))}
+		}
+		for i := 75; i < 175; i++ { // the whole of a tar, and a part of another
+			items[i].Body.Open = func() (io.ReadCloser, error) { return nil, broken }
+		}
+		items[7].Body = another
+		var last Progress
+		infos, err := newTestMinIO(t, server).PutBatch(t.Context(), items, &ParallelOptions{KeepGoing: keepGoing, OnProgress: func(p Progress) { last = p }})
+		keys := KeyErrors(err)
+		if !keepGoing {
+			if len(keys) != 1 || last.Err == nil {
+				t.Errorf("the first error does not stop it: %v, after %+v", err, last)
+			}
+			continue
+		}
+		if !errors.Is(err, broken) || !errors.Is(err, ErrChecksum) || len(keys) != 101 || keys[0].Key != items[7].Key || keys[0].Op != "PutBatch" {
+			t.Errorf("%d keys failed: %v", len(keys), err)
+		}
+		if last.Done != 300 || last.Bytes == 0 || len(server.objects) != 300-101 || server.puts > 0 {
+			t.Errorf("it ended at %+v, with %d objects", last, len(server.objects))
+		}
+		for i, info := range infos {
+			if fails := i == 7 || i >= 75 && i < 175; (info.Key == "") != fails || (server.objects[items[i].Key] == nil) != fails {
+				t.Errorf("item %d is %+v", i, info)
 			}
 		}
 	}
