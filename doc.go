@@ -18,6 +18,7 @@
 //
 //	mask/<annotation>/<group>/NNNN_label.png    a mask: [MaskKey]; NNNN is the slice number
 //	mask/<annotation>/<group>/metadata.json     the group's [Manifest]
+//	mask/_batch/<random>.tar                    a batch that the server did not unpack; deleted at once, or by [Sweep]
 //
 // What else belongs to an annotation, such as a large object, has its place at mask/<annotation>/_large/: no group's ID begins
 // with _, so that Groups and Sweep pass over it. Under another name it would look like a group without a manifest. mask/_…/

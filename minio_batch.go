@@ -9,6 +9,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"net/http"
 	"path"
 	"time"
@@ -196,19 +197,20 @@ func (m *MinIO) putTar(ctx context.Context, items []UploadItem, indexes []int, f
 	if err == nil {
 		discard(resp)
 	}
-	if ctx.Err() != nil {
-		return nil, cmp.Or(err, ctx.Err())
-	}
-	if _, err := m.stat(ctx, key); errors.Is(err, ErrNotFound) {
-		return wanted, nil
-	}
-	longer, cancel := outlasting(ctx)
+	longer, cancel := outlasting(ctx) // what then is still there, or comes yet, Sweep removes
 	defer cancel()
-	err = m.deleteOne(longer, key)
-	if ctx.Err() != nil {
-		return nil, ctx.Err()
+	var stays error
+	if _, err := m.stat(longer, key); !errors.Is(err, ErrNotFound) {
+		stays = m.deleteOne(longer, key)
 	}
-	return wanted, err
+	switch ended := ctx.Err(); {
+	case ended == nil:
+		return wanted, stays
+	case stays == nil:
+		return nil, ended
+	default:
+		return nil, fmt.Errorf("%w; %q may stay until Sweep removes it: %v", ended, key, stays)
+	}
 }
 
 // verifyTars lists the keys of what was sent, and sets the infos of all that lies there as it should.

@@ -244,7 +244,54 @@ func newTestMinIO(t *testing.T, handler http.Handler) *MinIO {
 	return s
 }
 
-// A server that is gone once it has the tar: what cleans up ends soon after the context.
+// A server that does not unpack has the tar when the context ends: it is deleted all the same.
+func TestPutBatchLeavesNoTar(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	server := &tarServer{objects: map[string][]byte{}, types: map[string]string{}}
+	s := newTestMinIO(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		server.ServeHTTP(w, r)
+		if r.Method == http.MethodPut {
+			cancel()
+			<-r.Context().Done() // the answer comes too late
+		}
+	}))
+	_, err := s.PutBatch(ctx, []UploadItem{{Key: "mask/a/g/0001_x.png", Body: BytesBody([]byte("x"))}}, nil)
+	if !errors.Is(err, context.Canceled) || server.puts != 1 || len(server.objects) > 0 {
+		t.Errorf("%v; of %d PUTs %d objects are left", err, server.puts, len(server.objects))
+	}
+}
+
+// What a batch could not delete, Sweep does, after its grace.
+func TestSweepDeletesTars(t *testing.T) {
+	m := new(Memory)
+	put := func(key string) {
+		if _, err := m.Put(t.Context(), key, strings.NewReader("x"), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put("mask/_batch/new.tar")
+	m.Now = func() time.Time { return time.Now().Add(-25 * time.Hour) }
+	put("mask/_batch/old.tar")
+	put("mask/_batch/older/x.tar")
+	put("mask/a/old.tar")
+	old := []string{"mask/_batch/old.tar", "mask/_batch/older/x.tar"}
+	for _, row := range []struct {
+		opts SweepOptions
+		tars []string
+	}{{SweepOptions{Annotation: "a"}, nil}, {SweepOptions{Grace: 48 * time.Hour}, nil}, {SweepOptions{DryRun: true}, old}, {SweepOptions{}, old}, {SweepOptions{}, nil}} {
+		report, err := Sweep(t.Context(), m, &row.opts)
+		if err != nil || !slices.Equal(report.Tars, row.tars) || report.Groups != 0 {
+			t.Errorf("%+v: %v, report is %+v; want %q deleted", row.opts, err, report, row.tars)
+		}
+	}
+	for _, key := range []string{"mask/_batch/new.tar", "mask/a/old.tar"} {
+		if _, err := m.Stat(t.Context(), key); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// A server that is gone once it has the tar: what cleans up ends soon after the context, and the error tells what may stay.
 func TestPutBatchEndsWithItsContext(t *testing.T) {
 	inBubble(t, "stopped", func(t *testing.T) {
 		begun := time.Now()
@@ -252,7 +299,8 @@ func TestPutBatchEndsWithItsContext(t *testing.T) {
 		defer cancel()
 		m := &MinIO{testS3(t, &scripted{answers: []answer{stored, {status: 503, code: "SlowDown"}}})}
 		_, err := m.PutBatch(ctx, []UploadItem{{Key: "mask/a/g/0001_x.png", Body: BytesBody([]byte("x"))}}, nil)
-		if took := time.Since(begun); !errors.Is(err, context.DeadlineExceeded) || took > 3*time.Second+settleGrace {
+		took := time.Since(begun)
+		if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), batchPrefix) || took > 3*time.Second+settleGrace {
 			t.Errorf("%v, after %v", err, took)
 		}
 	})
