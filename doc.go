@@ -18,6 +18,7 @@
 //
 //	mask/<annotation>/<group>/NNNN_label.png    a mask: [MaskKey]; NNNN is the slice number
 //	mask/<annotation>/<group>/metadata.json     the group's [Manifest]
+//	mask/_batch/<random>.tar                    a batch that the server did not unpack; deleted at once, or by [Sweep]
 //
 // What else belongs to an annotation, such as a large object, has its place at mask/<annotation>/_large/: no group's ID begins
 // with _, so that Groups and Sweep pass over it. Under another name it would look like a group without a manifest. mask/_…/
@@ -43,7 +44,8 @@
 //
 // Put is all or nothing. A manifest, and each mask of a group, is only ever written by a compare-and-swap: IfMatch where
 // something lies at the key, NoOverwrite where nothing does. The storage must honour these conditions, as S3 has done since
-// 2024 and MinIO does. What the content of an object is, only its SHA-256 tells; an ETag tells whether it changed.
+// 2024 and MinIO does. The masks that [Group.Upload] puts by a batch, into a group of its own, alone have none. What the
+// content of an object is, only its SHA-256 tells; an ETag tells whether it changed.
 //
 // # Promises
 //
@@ -54,6 +56,7 @@
 //   - Put stores all or nothing: TestS3Put, TestS3PutFails, TestMemoryPutIsAllOrNothing, TestMinIO.
 //   - A body is what its size and SHA-256 say, when it is sent and when it is read: TestVerifier, TestS3GetBodies, TestDirectUploadOfAWrongBody.
 //   - What is written to a group is a compare-and-swap: TestMemoryGroups, TestMinIO, TestMemoryRacingWriters, TestMemoryReplay.
+//   - A batch, which is none, ends before others may begin; one that was superseded meanwhile is never read as another's: TestBatchEndsWithItsLease, TestLateBatch.
 //   - In whatever order a group's events come, and whatever answers are lost, nothing undeclared is committed, no reader gets a mix, and nothing is stuck: TestOrders, TestOrdersAtRandom.
 //   - An upload in parts that fails is aborted, or its error names it; so is one that was begun and the answer lost: TestS3UploadBegunTooLate, TestS3PutSaysWhatStays, TestS3CreateAnswerLost.
 //   - One with a journal goes on where its process was killed: TestUploadKilled, TestUploadGoesOn, TestFaultsServerKilled, TestFaultsClientKilled.

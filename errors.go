@@ -104,7 +104,7 @@ var (
 	ErrAccessDenied error = &kind{"access denied", fs.ErrPermission}
 	// ErrUnauthenticated: the credentials are unknown, or a request carries none. It is fs.ErrPermission too.
 	ErrUnauthenticated error = &kind{"unauthenticated", fs.ErrPermission}
-	// ErrExpired: the credentials, or the signed URL, have expired.
+	// ErrExpired: the credentials, the signed URL, or the lease of a Group.Upload have expired.
 	ErrExpired error = &kind{"expired", nil}
 	// ErrClockSkew: the server's clock and this machine's are too far apart for a signature.
 	ErrClockSkew error = &kind{"clocks differ", nil}

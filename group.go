@@ -24,7 +24,8 @@ import (
 // Readers see the last committed revision; before the first there is none, and they get ErrIncomplete.
 //
 // Every write is a compare-and-swap on the object's ETag, so nothing is lost when two work at once: of two uploads
-// one gets ErrUploadOpen or, having been superseded, ErrSuperseded. The storage must honour IfMatch and NoOverwrite.
+// one gets ErrUploadOpen or, having been superseded, ErrSuperseded. The storage must honour IfMatch and NoOverwrite. Upload
+// alone puts masks without a condition, by a BatchPutter: it says there what that means to who supersedes it.
 //
 // Masks are overwritten in place. From the first PUT of a re-save until its commit, readers of the old revision get
 // ErrReplaced, never a mix; a new group for each save spares them that. A URL that was given out cannot be revoked: until
@@ -88,7 +89,7 @@ type BeginOptions struct {
 	Creator      string        // who begins it; at most 256 bytes; shown to whom it keeps out
 	Keep         bool          // the revision is the masks named over the committed ones; else exactly those named
 	NoOverwrite  bool          // refuse a group that has a manifest, with ErrPreconditionFailed
-	Supersede    bool          // take over from an open upload
+	Supersede    bool          // take over from an open upload; of a Group.Upload that still runs see there what it may cost
 	SupersedeOwn bool          // take over from an open upload of the same, non-empty Creator
 	TTL          time.Duration // of the URLs; 0: the storage's default
 	Metadata     *Metadata     // nil: the committed revision's

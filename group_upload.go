@@ -55,7 +55,7 @@ func ReadMaskDir(dir string) ([]MaskFile, error) {
 
 // GroupUploadOptions says how Upload uploads.
 type GroupUploadOptions struct {
-	BeginOptions                  // TTL is how long others are kept out at most; 0: UploadLease
+	BeginOptions                  // TTL is how long others are kept out at most, and a batch may take; 0: UploadLease
 	OnProgress   func(Progress)   // called after each mask that was put, by one goroutine at a time; nil: not
 	Complete     *CompleteOptions // nil: the masks were checked to be PNGs before they were put
 	MaxPixels    int64            // what a PNG may have at most; 0: DefaultMaxPixels
@@ -79,7 +79,14 @@ const uploadRounds = 5
 // One that fails stays open, and keeps others out until its lease has ended: to run it again before that, give a Creator and
 // SupersedeOwn, or Supersede.
 //
-// Errors: those of Begin and Complete, ErrNotPNG, ErrChecksum where a file is not what its Body says.
+// Where the storage is a BatchPutter, many masks of a group whose ID NewGroup made go by a batch. A batch has no conditions:
+// whoever supersedes an Upload that still runs may find the masks that they have committed overwritten by it. Readers then
+// get ErrReplaced, never a wrong mask, until they are uploaded again. So supersede an Upload by batch only when it is known to
+// have ended, or take a new group. It ends with its lease in any case, a minute before others can begin without superseding
+// it: the server has that for what it was sent.
+//
+// Errors: those of Begin and Complete, ErrNotPNG, ErrChecksum where a file is not what its Body says, ErrExpired where a batch
+// took longer than its lease.
 func (g *Group) Upload(ctx context.Context, files []MaskFile, opts *GroupUploadOptions) (*Completion, error) {
 	done, err := g.upload(ctx, files, or(opts))
 	return done, g.failed("Upload", err)
@@ -175,7 +182,7 @@ func (g *Group) putMasks(ctx context.Context, p *pending, bodies map[string]Body
 			for i := range items {
 				items[i].IfMatch, items[i].NoOverwrite = "", false
 			}
-			put = func() ([]ObjectInfo, error) { return batch.PutBatch(ctx, items, opts) }
+			put = func() ([]ObjectInfo, error) { return g.putBatch(ctx, batch, p, items, opts) }
 		}
 	}
 	infos, err := put()
@@ -185,6 +192,17 @@ func (g *Group) putMasks(ctx context.Context, p *pending, bodies map[string]Body
 		}
 	}
 	return err
+}
+
+// putBatch puts a batch that ends with the upload's lease: what has no condition must not come once others may begin.
+func (g *Group) putBatch(ctx context.Context, b BatchPutter, p *pending, items []UploadItem, o *ParallelOptions) ([]ObjectInfo, error) {
+	leased, cancel := context.WithTimeout(ctx, p.URLsUntil.Add(-urlsUntilSlack).Sub(g.now()))
+	defer cancel()
+	infos, err := b.PutBatch(leased, items, o)
+	if err != nil && leased.Err() != nil && ctx.Err() == nil {
+		err = &Error{Kind: ErrExpired, Err: errors.New("the batch took longer than the upload's lease, its TTL")}
+	}
+	return infos, err
 }
 
 // isBaseGone tells the error of a PUT at whose key something else lies than did when it was planned.

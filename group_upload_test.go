@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/pacs-extension/maskstore"
@@ -79,7 +80,8 @@ func TestUploadRunAgain(t *testing.T) {
 // batches is a storage that stores batches too, and counts them.
 type batches struct {
 	*maskstore.Memory
-	n int
+	n      int
+	before func(context.Context) error // comes before what is put, or in its place; nil: nothing
 }
 
 func (b *batches) PutBatch(ctx context.Context, items []maskstore.UploadItem, opts *maskstore.ParallelOptions) ([]maskstore.ObjectInfo, error) {
@@ -87,6 +89,11 @@ func (b *batches) PutBatch(ctx context.Context, items []maskstore.UploadItem, op
 	for _, item := range items {
 		if item.IfMatch != "" || item.NoOverwrite {
 			return nil, errors.New("a batch has no conditions")
+		}
+	}
+	if b.before != nil {
+		if err := b.before(ctx); err != nil {
+			return make([]maskstore.ObjectInfo, len(items)), err
 		}
 	}
 	return maskstore.UploadAll(ctx, b.Memory, items, opts)
@@ -157,5 +164,71 @@ func TestReadMaskDirPassesOver(t *testing.T) {
 	}
 	if _, err := maskstore.ReadMaskDir(dir); !errors.Is(err, maskstore.ErrInvalidArgument) {
 		t.Errorf("a file that is no mask: error is %v", err)
+	}
+}
+
+// A batch ends while others are still kept out: they never meet one that is under way.
+func TestBatchEndsWithItsLease(t *testing.T) {
+	for name, timeout := range map[string]time.Duration{"the lease ends": 2 * time.Hour, "the context ends": time.Minute} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithTimeout(t.Context(), timeout)
+				defer cancel()
+				b := &batches{Memory: &maskstore.Memory{BaseURL: "http://127.0.0.1:1"}}
+				g, err := maskstore.NewGroup(b, "ct-42", "", nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				begin := func() error {
+					_, err := g.Begin(t.Context(), []maskstore.MaskSpec{{Label: "liver", Size: 1}}, nil)
+					return err
+				}
+				b.before = func(ctx context.Context) error {
+					<-ctx.Done()
+					if err := begin(); !errors.Is(err, maskstore.ErrUploadOpen) {
+						t.Errorf("others begin before the batch has ended: %v", err)
+					}
+					return ctx.Err()
+				}
+				_, err = g.Upload(ctx, maskFiles(t, maskstore.DefaultConcurrency+1), nil)
+				if ended := ctx.Err() != nil; errors.Is(err, context.DeadlineExceeded) != ended || errors.Is(err, maskstore.ErrExpired) == ended {
+					t.Errorf("error is %v, that of the context %v", err, ctx.Err())
+				}
+				time.Sleep(maskstore.UploadLease)
+				if err := begin(); err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
+}
+
+// A batch that was superseded while it ran overwrites what was committed: readers are told.
+func TestLateBatch(t *testing.T) {
+	b := &batches{Memory: new(maskstore.Memory)}
+	g, err := maskstore.NewGroup(b, "ct-42", "", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, others := maskFiles(t, 20), maskFiles(t, 20)
+	for i := range others {
+		others[i].Slice = 19 - i
+	}
+	b.before = func(ctx context.Context) error {
+		other, err := maskstore.NewGroup(b.Memory, "ct-42", g.ID(), nil)
+		if err == nil {
+			_, err = other.Upload(ctx, others, &maskstore.GroupUploadOptions{BeginOptions: maskstore.BeginOptions{Supersede: true}})
+		}
+		return err
+	}
+	if _, err := g.Upload(t.Context(), files, nil); !errors.Is(err, maskstore.ErrSuperseded) {
+		t.Errorf("error of the batch's upload is %v", err)
+	}
+	var told error
+	for _, told = range g.Masks(t.Context()) {
+		break
+	}
+	if !errors.Is(told, maskstore.ErrReplaced) {
+		t.Errorf("the first mask that is read gives %v", told)
 	}
 }

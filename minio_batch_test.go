@@ -154,6 +154,85 @@ func TestPutBatchRefuses(t *testing.T) {
 	}
 }
 
+// A tar is held in memory: its bytes are bounded, and it is given room for all of them at once.
+func TestTarsAreBounded(t *testing.T) {
+	body := func(n int) Body { return BytesBody(make([]byte, n)) }
+	for _, row := range []struct {
+		name string
+		n    int
+		item UploadItem // without its key's end
+		tars int
+	}{
+		{"few", 10, UploadItem{Body: body(1)}, 1},
+		{"small", 3 * tarConcurrency * minTarItems, UploadItem{Body: body(1)}, tarConcurrency},
+		{"many", tarConcurrency*maxTarItems + 1, UploadItem{Body: body(1)}, tarConcurrency + 1},
+		{"large", 300, UploadItem{Body: body(maxBatchItem)}, 5},
+		{"of long keys and types", 300, UploadItem{Key: strings.Repeat("간", 80) + "/", ContentType: "image/" + strings.Repeat("x", 900), Body: body(513)}, 4},
+		{"empty", 1, UploadItem{Body: body(0)}, 0},
+		{"too large", 1, UploadItem{Body: body(maxBatchItem + 1)}, 0},
+	} {
+		items := make([]UploadItem, row.n)
+		for i := range items {
+			items[i] = row.item
+			items[i].Key = fmt.Sprintf("mask/%s%05d", row.item.Key, i)
+		}
+		tars := planTars(items)
+		if len(tars) != row.tars {
+			t.Errorf("%s: %d tars; want %d", row.name, len(tars), row.tars)
+		}
+		for i, tar := range tars {
+			_, data, err := packTar(items, tar, nil)
+			room := int64(tarEnd) + int64(len(tar))*tarBytes(&items[0])
+			if err != nil || data.Cap() != int(room) || data.Len() > maxTarBytes || len(tar) > maxTarItems {
+				t.Fatalf("%s, tar %d: %v; %d items, %d bytes with room for %d", row.name, i, err, len(tar), data.Len(), data.Cap())
+			}
+		}
+		for i, index := range slices.Concat(tars...) {
+			if i != index {
+				t.Fatalf("%s: item %d comes where %d should", row.name, index, i)
+			}
+		}
+	}
+}
+
+// Where a batch keeps going, an item without content fails alone.
+func TestPutBatchKeepsGoing(t *testing.T) {
+	broken := errors.New("the disk broke")
+	another := BytesBody([]byte("another"))
+	another.SHA256 = SumSHA256([]byte("content"))
+	for _, keepGoing := range []bool{true, false} {
+		server := &tarServer{unpack: func(_ string, data []byte) []byte { return data }, objects: map[string][]byte{}, types: map[string]string{}}
+		items := make([]UploadItem, 300)
+		for i := range items {
+			items[i] = UploadItem{Key: fmt.Sprintf("mask/a/g/%04d_x.png", i), Body: BytesBody(fmt.Appendf(nil, "mask %d", i))}
+		}
+		for i := 75; i < 175; i++ { // the whole of a tar, and a part of another
+			items[i].Body.Open = func() (io.ReadCloser, error) { return nil, broken }
+		}
+		items[7].Body = another
+		var last Progress
+		infos, err := newTestMinIO(t, server).PutBatch(t.Context(), items, &ParallelOptions{KeepGoing: keepGoing, OnProgress: func(p Progress) { last = p }})
+		keys := KeyErrors(err)
+		if !keepGoing {
+			if len(keys) != 1 || last.Err == nil {
+				t.Errorf("the first error does not stop it: %v, after %+v", err, last)
+			}
+			continue
+		}
+		if !errors.Is(err, broken) || !errors.Is(err, ErrChecksum) || len(keys) != 101 || keys[0].Key != items[7].Key || keys[0].Op != "PutBatch" {
+			t.Errorf("%d keys failed: %v", len(keys), err)
+		}
+		if last.Done != 300 || last.Bytes == 0 || len(server.objects) != 300-101 || server.puts > 0 {
+			t.Errorf("it ended at %+v, with %d objects", last, len(server.objects))
+		}
+		for i, info := range infos {
+			if fails := i == 7 || i >= 75 && i < 175; (info.Key == "") != fails || (server.objects[items[i].Key] == nil) != fails {
+				t.Errorf("item %d is %+v", i, info)
+			}
+		}
+	}
+}
+
 func newTestMinIO(t *testing.T, handler http.Handler) *MinIO {
 	t.Helper()
 	server := httptest.NewServer(handler)
@@ -165,7 +244,54 @@ func newTestMinIO(t *testing.T, handler http.Handler) *MinIO {
 	return s
 }
 
-// A server that is gone once it has the tar: what cleans up ends soon after the context.
+// A server that does not unpack has the tar when the context ends: it is deleted all the same.
+func TestPutBatchLeavesNoTar(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	server := &tarServer{objects: map[string][]byte{}, types: map[string]string{}}
+	s := newTestMinIO(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		server.ServeHTTP(w, r)
+		if r.Method == http.MethodPut {
+			cancel()
+			<-r.Context().Done() // the answer comes too late
+		}
+	}))
+	_, err := s.PutBatch(ctx, []UploadItem{{Key: "mask/a/g/0001_x.png", Body: BytesBody([]byte("x"))}}, nil)
+	if !errors.Is(err, context.Canceled) || server.puts != 1 || len(server.objects) > 0 {
+		t.Errorf("%v; of %d PUTs %d objects are left", err, server.puts, len(server.objects))
+	}
+}
+
+// What a batch could not delete, Sweep does, after its grace.
+func TestSweepDeletesTars(t *testing.T) {
+	m := new(Memory)
+	put := func(key string) {
+		if _, err := m.Put(t.Context(), key, strings.NewReader("x"), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put("mask/_batch/new.tar")
+	m.Now = func() time.Time { return time.Now().Add(-25 * time.Hour) }
+	put("mask/_batch/old.tar")
+	put("mask/_batch/older/x.tar")
+	put("mask/a/old.tar")
+	old := []string{"mask/_batch/old.tar", "mask/_batch/older/x.tar"}
+	for _, row := range []struct {
+		opts SweepOptions
+		tars []string
+	}{{SweepOptions{Annotation: "a"}, nil}, {SweepOptions{Grace: 48 * time.Hour}, nil}, {SweepOptions{DryRun: true}, old}, {SweepOptions{}, old}, {SweepOptions{}, nil}} {
+		report, err := Sweep(t.Context(), m, &row.opts)
+		if err != nil || !slices.Equal(report.Tars, row.tars) || report.Groups != 0 {
+			t.Errorf("%+v: %v, report is %+v; want %q deleted", row.opts, err, report, row.tars)
+		}
+	}
+	for _, key := range []string{"mask/_batch/new.tar", "mask/a/old.tar"} {
+		if _, err := m.Stat(t.Context(), key); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// A server that is gone once it has the tar: what cleans up ends soon after the context, and the error tells what may stay.
 func TestPutBatchEndsWithItsContext(t *testing.T) {
 	inBubble(t, "stopped", func(t *testing.T) {
 		begun := time.Now()
@@ -173,7 +299,8 @@ func TestPutBatchEndsWithItsContext(t *testing.T) {
 		defer cancel()
 		m := &MinIO{testS3(t, &scripted{answers: []answer{stored, {status: 503, code: "SlowDown"}}})}
 		_, err := m.PutBatch(ctx, []UploadItem{{Key: "mask/a/g/0001_x.png", Body: BytesBody([]byte("x"))}}, nil)
-		if took := time.Since(begun); !errors.Is(err, context.DeadlineExceeded) || took > 3*time.Second+settleGrace {
+		took := time.Since(begun)
+		if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), batchPrefix) || took > 3*time.Second+settleGrace {
 			t.Errorf("%v, after %v", err, took)
 		}
 	})

@@ -25,6 +25,7 @@ type SweepReport struct {
 	Removed    []string // deleted groups whose tombstones were removed, with what had reappeared under them
 	Spoiled    []string // keys of committed masks that an abandoned re-save has overwritten: they are lost
 	Unmanaged  []string // groups without a manifest; nothing was done to them
+	Tars       []string // keys of tars of batches that were deleted; of no annotation
 	Aborted    []MultipartUpload
 }
 
@@ -34,10 +35,10 @@ const multipartSuspect = MinPartSize
 
 // Sweep clears away what uploads and deletes that were abandoned left behind, in all groups that have been at rest for
 // the grace period: it tombstones groups that were never committed, drops re-saves that were never completed, removes
-// tombstones, and aborts stale multipart uploads. It never touches a committed revision. It may run anywhere, any number of
-// times at once, and be stopped at any time. It costs a GET per group, a LIST per 1000, and a listing of the multipart uploads
-// under each group at rest, where the storage has such: one may have been abandoned under any. It costs more where there is
-// something to do.
+// tombstones, and aborts stale multipart uploads. Where it looks at all annotations, it deletes the tars of that age which
+// MinIO.PutBatch could not. It never touches a committed revision. It may run anywhere, any number of times at once, and be
+// stopped at any time. It costs a GET per group, a LIST per 1000, and a listing of the multipart uploads under each group at
+// rest, where the storage has such: one may have been abandoned under any. It costs more where there is something to do.
 //
 // A group that fails is skipped: KeyErrors gives an error for each.
 func Sweep(ctx context.Context, s ObjectStorage, opts *SweepOptions) (*SweepReport, error) {
@@ -84,12 +85,34 @@ func (sw *sweeper) groups(ctx context.Context) iter.Seq2[string, error] {
 			return
 		}
 		sw.prefixes(ctx, root, func(annotation string, err error) bool {
+			if err == nil && annotation == batchPrefix {
+				err = sw.deleteTars(ctx)
+			}
 			if err != nil {
 				return yield(annotation, err)
 			}
 			return sw.prefixes(ctx, annotation, yield)
 		})
 	}
+}
+
+// deleteTars deletes the tars that a server has stored, not unpacked, and that are older than the grace period.
+func (sw *sweeper) deleteTars(ctx context.Context) error {
+	for info, err := range sw.storage.List(ctx, batchPrefix, nil) {
+		if err != nil {
+			return err
+		}
+		if sw.Now().Before(info.LastModified.Add(sw.Grace)) {
+			continue
+		}
+		if !sw.DryRun {
+			if err := sw.storage.Delete(ctx, info.Key); err != nil {
+				return err
+			}
+		}
+		sw.report.Tars = append(sw.report.Tars, info.Key)
+	}
+	return nil
 }
 
 // prefixes yields the common prefixes under prefix, and reports whether to go on.

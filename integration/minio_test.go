@@ -90,7 +90,7 @@ func TestS3(t *testing.T) {
 			t.Fatal(err)
 		}
 		return s
-	}, &maskstoretest.Options{Client: secure.Client})
+	}, &maskstoretest.Options{Client: secure.Client, NoBatch: true})
 }
 
 // TestServerRefusals holds what a storage that is set up wrongly gets.

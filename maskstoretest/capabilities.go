@@ -73,6 +73,10 @@ var copyTests = map[string]func(*env){
 		e.wantInput(err, "Copy", maskstore.ErrInvalidArgument, "IfMatch")
 		e.wantAbsent(e.key("dst"))
 	},
+	"OptionsAreUnchanged": func(e *env) {
+		opts := &maskstore.CopyOptions{IfMatch: e.put(e.key("src"), "content", nil).ETag}
+		wantUnchanged(e, opts, func() error { _, err := e.copier().Copy(e.Context(), e.key("src"), e.key("dst"), opts); return err })
+	},
 	"EndedContextIsRefused": func(e *env) {
 		e.put(e.key("src"), "content", nil)
 		ctx, cancel := context.WithCancel(e.Context())

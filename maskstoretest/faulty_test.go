@@ -26,7 +26,7 @@ const faultyKey = "mask/a/g/0001_liver.png"
 // Without a plan it changes nothing, and hands out all capabilities.
 func TestFaultyStorage(t *testing.T) {
 	faulty := &maskstoretest.Faulty{}
-	newStorage := func(t *testing.T) maskstore.ObjectStorage { return faulty.Storage(newMemory(t)) }
+	newStorage := func(t *testing.T) maskstore.ObjectStorage { return faulty.Storage(newBatching(t)) }
 	opts := &maskstoretest.Options{Client: &http.Client{Transport: faulty.RoundTripper(nil)}}
 	maskstoretest.Test(t, newStorage, opts)
 	maskstoretest.TestGroups(t, newStorage, opts)
@@ -39,19 +39,16 @@ func TestFaultyStorage(t *testing.T) {
 	}
 	for _, op := range []string{
 		"UploadURL", "DownloadURL", "Put", "Get", "Stat", "Delete", "List", "Copy", "CreateMultipartUpload", "UploadPart", "ListParts",
-		"CompleteMultipartUpload", "AbortMultipartUpload", "ListMultipartUploads", "PutObject", "GetObject",
+		"CompleteMultipartUpload", "AbortMultipartUpload", "ListMultipartUploads", "PutBatch", "PutObject", "GetObject",
 	} {
 		if !seen[op] {
 			t.Errorf("%s did not pass", op)
 		}
 	}
 	maskstoretest.Test(t, func(t *testing.T) maskstore.ObjectStorage { return faulty.Storage(bare{newMemory(t)}) },
-		&maskstoretest.Options{NoSigning: true, NoCopy: true, NoMultipart: true})
+		&maskstoretest.Options{NoSigning: true, NoCopy: true, NoMultipart: true, NoBatch: true})
 	if _, err := faulty.Storage(newMemory(t)).Put(t.Context(), faultyKey, nil, nil); !errors.Is(err, maskstore.ErrInvalidArgument) {
 		t.Errorf("a Put without a body: %v", err)
-	}
-	if batch, ok := maskstore.As[maskstore.BatchPutter](faulty.Storage(newMemory(t))); ok {
-		t.Errorf("found %T", batch)
 	}
 }
 

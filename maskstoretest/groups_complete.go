@@ -373,6 +373,16 @@ var groupCompleteTests = map[string]func(*groupEnv){
 		e.must(err)
 		e.wantMasks(g, 1, files(2, 1))
 	},
+	"UploadOfManyToANewGroup": func(e *groupEnv) { // by a batch, where the storage has one
+		g, seen := e.group(""), 0
+		masks := files(manyItems, 1)
+		_, err := g.Upload(e.Context(), masks, &maskstore.GroupUploadOptions{OnProgress: func(maskstore.Progress) { seen++ }})
+		e.must(err)
+		e.wantMasks(g, 1, masks)
+		if seen != len(masks) {
+			e.Errorf("%d calls of OnProgress for %d masks", seen, len(masks))
+		}
+	},
 	"UploadRefusesWhatIsNoPNG": func(e *groupEnv) {
 		h := &hooked{ObjectStorage: e.storage}
 		_, err := e.groupOn(h, "g").Upload(e.Context(), []maskstore.MaskFile{{Label: "liver"}}, nil)

@@ -3,6 +3,7 @@ package maskstoretest
 import (
 	"errors"
 	"io"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -92,6 +93,28 @@ var inputTests = map[string]func(*env){
 			}
 		}
 	},
+	"OptionsAreUnchanged": func(e *env) {
+		key, sum := e.key("x.png"), maskstore.SumSHA256([]byte("content"))
+		first := &maskstore.PutOptions{ContentType: "application/dicom", Size: 7, SHA256: sum, NoOverwrite: true}
+		wantUnchanged(e, first, func() error {
+			_, err := e.storage.Put(e.Context(), key, strings.NewReader("content"), first)
+			return err
+		})
+		stat, err := e.storage.Stat(e.Context(), key)
+		e.must(err)
+		over := &maskstore.PutOptions{IfMatch: stat.ETag}
+		wantUnchanged(e, over, func() error {
+			_, err := e.storage.Put(e.Context(), key, strings.NewReader("content"), over)
+			return err
+		})
+		stat, err = e.storage.Stat(e.Context(), key)
+		e.must(err)
+		for _, get := range []*maskstore.GetOptions{{}, {IfMatch: stat.ETag, SHA256: sum}, {IfMatch: stat.ETag, Offset: 1, Length: 3}} {
+			wantUnchanged(e, get, func() error { _, _, err := e.get(key, get); return err })
+		}
+		list := &maskstore.ListOptions{Delimiter: "/", StartAfter: e.prefix + "a", Limit: 5}
+		wantUnchanged(e, list, func() error { e.list("", list); return nil })
+	},
 }
 
 var signInputTests = map[string]func(*env){
@@ -126,6 +149,16 @@ var signInputTests = map[string]func(*env){
 			e.wantInput(err, "UploadURL", maskstore.ErrInvalidArgument, "TTL")
 			_, err = e.storage.DownloadURL(e.Context(), e.key("x"), &maskstore.DownloadURLOptions{TTL: ttl})
 			e.wantInput(err, "DownloadURL", maskstore.ErrInvalidArgument, "TTL")
+		}
+	},
+	"OptionsAreUnchanged": func(e *env) {
+		for _, up := range []*maskstore.UploadURLOptions{
+			{}, {ContentType: "application/dicom", Size: 7, SHA256: maskstore.SumSHA256([]byte("content")), NoOverwrite: true, TTL: time.Minute}, {IfMatch: "etag"},
+		} {
+			wantUnchanged(e, up, func() error { _, err := e.storage.UploadURL(e.Context(), e.key("x"), up); return err })
+		}
+		for _, down := range []*maskstore.DownloadURLOptions{{}, {ContentType: "application/dicom", Filename: "x", TTL: time.Minute}} {
+			wantUnchanged(e, down, func() error { _, err := e.storage.DownloadURL(e.Context(), e.key("x"), down); return err })
 		}
 	},
 }
@@ -203,6 +236,16 @@ func (e *env) wantInput(err error, op string, kind error, field string) {
 	}
 	if typed.Op != op || typed.Kind != kind || input.Field != field || input.Problem == "" || input.Want == "" {
 		e.Errorf("%s: error is %+v; want kind %q and field %s", op, err, kind, field)
+	}
+}
+
+// wantUnchanged fails where a call that is given the options fails, or changes them.
+func wantUnchanged[T any](e *env, opts *T, call func() error) {
+	e.Helper()
+	given := *opts
+	e.must(call())
+	if !reflect.DeepEqual(*opts, given) {
+		e.Errorf("%T was %+v; after the call it is %+v", opts, given, *opts)
 	}
 }
 

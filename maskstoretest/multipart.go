@@ -272,6 +272,20 @@ var multipartTests = map[string]func(*env){
 		}
 		e.abort(e.key("upload"), id)
 	},
+	"OptionsAreUnchanged": func(e *env) {
+		key, id := e.key("x"), ""
+		begin := &maskstore.PutOptions{ContentType: "application/dicom"}
+		wantUnchanged(e, begin, func() (err error) { id, err = e.multipart().CreateMultipartUpload(e.Context(), key, begin); return err })
+		up := e.parts(key, id, map[int]string{1: "content"})
+		given, end := slices.Clone(up), &maskstore.PutOptions{NoOverwrite: true}
+		wantUnchanged(e, end, func() error {
+			_, err := e.multipart().CompleteMultipartUpload(e.Context(), key, id, up, end)
+			return err
+		})
+		if !slices.Equal(up, given) {
+			e.Errorf("the parts were %+v; after the call they are %+v", given, up)
+		}
+	},
 	"EndedContextIsRefused": func(e *env) {
 		id := e.begin(e.key("x"), nil)
 		up := e.parts(e.key("x"), id, map[int]string{1: "content"})

@@ -131,6 +131,12 @@ var signedPartTests = map[string]func(*env){
 			wrong(sign(e.key("x"), "id", 1, &row.opts), row.field)
 		}
 	},
+	"OptionsAreUnchanged": func(e *env) {
+		key := e.key("x")
+		id, opts := e.begin(key, nil), &maskstore.UploadURLOptions{Size: 7, SHA256: maskstore.SumSHA256([]byte(signed)), TTL: time.Minute}
+		wantUnchanged(e, opts, func() error { _, err := e.multipart().UploadPartURL(e.Context(), key, id, 1, opts); return err })
+		e.abort(key, id)
+	},
 	"EndedContextIsRefused": func(e *env) {
 		ctx, cancel := context.WithCancel(e.Context())
 		cancel()

@@ -3,8 +3,8 @@
 //	func TestStorage(t *testing.T)       { maskstoretest.Test(t, newStorage, nil) }
 //	func TestStorageGroups(t *testing.T) { maskstoretest.TestGroups(t, newStorage, nil) }
 //
-// The URLs that it signs must be served, a Memory's by an httptest.Server that is its BaseURL. Of a storage that signs none,
-// Options.NoSigning must be set.
+// The URLs that it signs must be served, a Memory's by an httptest.Server that is its BaseURL. What a storage cannot do, its
+// Options must say: NoSigning of one that signs none, NoBatch of one that is no BatchPutter, such as Memory and S3.
 package maskstoretest
 
 import (
@@ -31,6 +31,7 @@ type Options struct {
 	NoSigning   bool
 	NoCopy      bool // maskstore.As finds no Copier
 	NoMultipart bool // maskstore.As finds no MultipartStorage
+	NoBatch     bool // maskstore.As finds no BatchPutter
 }
 
 // Test holds a storage to what maskstore.ObjectStorage and its optional capabilities promise. It makes one storage,
@@ -76,6 +77,11 @@ func (o *Options) areas() []area {
 		areas = append(areas, area{"NoCopy", noCopyTests})
 	} else {
 		areas = append(areas, area{"Copy", copyTests})
+	}
+	if o.NoBatch {
+		areas = append(areas, area{"NoBatch", noBatchTests})
+	} else {
+		areas = append(areas, area{"Batch", batchTests})
 	}
 	if o.NoMultipart {
 		areas = append(areas, area{"NoMultipart", noMultipartTests})

@@ -22,12 +22,17 @@ func newMemory(t *testing.T) maskstore.ObjectStorage {
 	return m
 }
 
-func newUnwrapping(t *testing.T) maskstore.ObjectStorage { return unwrapping{newMemory(t)} }
+func newBatching(t *testing.T) maskstore.ObjectStorage {
+	return batching{newMemory(t).(*maskstore.Memory)}
+}
+func newUnwrapping(t *testing.T) maskstore.ObjectStorage { return unwrapping{newBatching(t)} }
 func newDeciding(t *testing.T) maskstore.ObjectStorage {
-	return &deciding{ObjectStorage: newMemory(t), seen: map[string]int{}}
+	return &deciding{ObjectStorage: newBatching(t), seen: map[string]int{}}
 }
 
-func TestMemory(t *testing.T)       { maskstoretest.Test(t, newMemory, nil) }
+func TestMemory(t *testing.T) {
+	maskstoretest.Test(t, newMemory, &maskstoretest.Options{NoBatch: true})
+}
 func TestMemoryGroups(t *testing.T) { maskstoretest.TestGroups(t, newMemory, nil) }
 
 func TestUnwrapping(t *testing.T)       { maskstoretest.Test(t, newUnwrapping, nil) }
@@ -39,7 +44,7 @@ func TestDecidingGroups(t *testing.T) { maskstoretest.TestGroups(t, newDeciding,
 func TestDeciding(t *testing.T) {
 	d := newDeciding(t).(*deciding)
 	maskstoretest.Test(t, func(*testing.T) maskstore.ObjectStorage { return d }, nil)
-	for _, op := range []string{"Put", "Copy", "CreateMultipartUpload", "UploadPart", "UploadPartURL", "ListParts", "CompleteMultipartUpload", "AbortMultipartUpload", "ListMultipartUploads"} {
+	for _, op := range []string{"Put", "Copy", "CreateMultipartUpload", "UploadPart", "UploadPartURL", "ListParts", "CompleteMultipartUpload", "AbortMultipartUpload", "ListMultipartUploads", "PutBatch"} {
 		if d.seen[op] == 0 {
 			t.Errorf("%s went past the wrapper", op)
 		}
@@ -49,12 +54,13 @@ func TestDeciding(t *testing.T) {
 // A storage that says what it cannot do passes.
 func TestBare(t *testing.T) {
 	maskstoretest.Test(t, func(t *testing.T) maskstore.ObjectStorage { return bare{&maskstore.Memory{}} },
-		&maskstoretest.Options{NoSigning: true, NoCopy: true, NoMultipart: true})
+		&maskstoretest.Options{NoSigning: true, NoCopy: true, NoMultipart: true, NoBatch: true})
 }
 
 // A storage that signs nothing may still put in parts.
 func TestUnsigned(t *testing.T) {
-	maskstoretest.Test(t, func(t *testing.T) maskstore.ObjectStorage { return unsigned{&maskstore.Memory{}} }, &maskstoretest.Options{NoSigning: true})
+	maskstoretest.Test(t, func(t *testing.T) maskstore.ObjectStorage { return unsigned{&maskstore.Memory{}} },
+		&maskstoretest.Options{NoSigning: true, NoBatch: true})
 }
 
 // unwrapping is a wrapper that changes nothing.
@@ -62,7 +68,24 @@ type unwrapping struct{ maskstore.ObjectStorage }
 
 func (u unwrapping) Unwrap() maskstore.ObjectStorage { return u.ObjectStorage }
 
-// bare can neither sign, copy nor put in parts.
+// batching puts a batch one by one.
+type batching struct{ *maskstore.Memory }
+
+func (b batching) PutBatch(ctx context.Context, items []maskstore.UploadItem, opts *maskstore.ParallelOptions) ([]maskstore.ObjectInfo, error) {
+	for _, item := range items {
+		if item.IfMatch != "" || item.NoOverwrite {
+			input := &maskstore.InputError{Field: "IfMatch", Problem: "or NoOverwrite is set", Want: "neither"}
+			return nil, &maskstore.Error{Op: "PutBatch", Key: item.Key, Kind: maskstore.ErrInvalidArgument, Err: input}
+		}
+	}
+	infos, err := maskstore.UploadAll(ctx, b.Memory, items, opts)
+	if e, ok := err.(*maskstore.Error); ok {
+		e.Op = "PutBatch"
+	}
+	return infos, err
+}
+
+// bare can neither sign, copy, put in parts nor in batches.
 type bare struct{ maskstore.ObjectStorage }
 
 var errNoSigning = &maskstore.Error{Op: "sign", Kind: maskstore.ErrUnsupported, Err: errors.New("there is no server")}
@@ -118,6 +141,10 @@ func (d *deciding) As(target any) bool {
 		inner, ok := maskstore.As[maskstore.MultipartStorage](d.ObjectStorage)
 		*target = countingMultipart{d, inner}
 		return ok
+	case *maskstore.BatchPutter:
+		inner, ok := maskstore.As[maskstore.BatchPutter](d.ObjectStorage)
+		*target = countingBatch{d, inner}
+		return ok
 	}
 	return false
 }
@@ -130,6 +157,16 @@ type countingCopier struct {
 func (c countingCopier) Copy(ctx context.Context, src, dst string, opts *maskstore.CopyOptions) (maskstore.ObjectInfo, error) {
 	c.d.count("Copy")
 	return c.inner.Copy(ctx, src, dst, opts)
+}
+
+type countingBatch struct {
+	d     *deciding
+	inner maskstore.BatchPutter
+}
+
+func (b countingBatch) PutBatch(ctx context.Context, items []maskstore.UploadItem, opts *maskstore.ParallelOptions) ([]maskstore.ObjectInfo, error) {
+	b.d.count("PutBatch")
+	return b.inner.PutBatch(ctx, items, opts)
 }
 
 type countingMultipart struct {
