@@ -9,15 +9,16 @@ import (
 	"time"
 )
 
-// deleteLease is how long a Delete or Sweep has to remove objects after it wrote the tombstone. Until then no upload
-// can begin in the group: deleting cannot be made conditional, so it must not run into one.
-const deleteLease = 5 * time.Minute
+// deleteTime is how long a Delete or Sweep has to remove objects after it wrote the tombstone, and until deleteLease has passed
+// no upload can begin in the group: deleting cannot be made conditional, so it must not run into one. The clocks of two servers
+// may differ by what lies between, which is as much as one may differ from S3's.
+const deleteTime, deleteLease = 5 * time.Minute, deleteTime + 15*time.Minute
 
 // Delete deletes the group: first the manifest becomes a tombstone, which says nothing about the patient, then the masks
 // go. An upload that is open gets ErrDeleted. A Delete that failed half-way is run again; deleting what is not there is
-// no error. The tombstone keeps the group's ID from being used again before the last URL given out, and at least five
-// minutes, have passed; Sweep removes it later, and a Delete that comes while it does gets ErrUnavailable, for five minutes
-// at most. It costs a GET, a PUT, and per 1000 masks a LIST and a DELETE.
+// no error. The tombstone keeps the group's ID from being used again before the last URL given out, and at least twenty
+// minutes, have passed; Sweep removes it later, and a Delete that comes while it does gets ErrUnavailable, for twenty minutes
+// at most. The clocks of all that delete and upload must not differ by more than a quarter of an hour. It costs a GET, a PUT, and per 1000 masks a LIST and a DELETE.
 func (g *Group) Delete(ctx context.Context) error {
 	return g.failed("Delete", g.delete(ctx))
 }
@@ -70,7 +71,7 @@ var errLeaseOver = &Error{Kind: ErrUnavailable, Err: errors.New("the storage too
 // inLease lets do delete what is in a group whose tombstone was written after begun, for as long as that surely keeps
 // uploads out.
 func inLease(ctx context.Context, begun time.Time, do func(context.Context) error) error {
-	ctx, cancel := context.WithDeadlineCause(ctx, begun.Add(deleteLease/2), errLeaseOver)
+	ctx, cancel := context.WithDeadlineCause(ctx, begun.Add(deleteTime), errLeaseOver)
 	defer cancel()
 	err := do(ctx)
 	if isContextError(err) && context.Cause(ctx) == errLeaseOver {

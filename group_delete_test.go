@@ -72,3 +72,40 @@ func TestDeleteTakesTooLong(t *testing.T) {
 		})
 	}
 }
+
+// beforeDelete is a storage that calls a function before it deletes.
+type beforeDelete struct {
+	ObjectStorage
+	call func()
+}
+
+func (s beforeDelete) Delete(ctx context.Context, keys ...string) error {
+	s.call()
+	return s.ObjectStorage.Delete(ctx, keys...)
+}
+
+// While one server deletes a group, one whose clock is ahead does not begin to fill it.
+func TestDeleteKeepsOutClocksAhead(t *testing.T) {
+	m := &Memory{BaseURL: "http://127.0.0.1:1"}
+	open := func(s ObjectStorage, off time.Duration) *Group {
+		g, err := NewGroup(s, "a", "g", &GroupOptions{Now: func() time.Time { return time.Now().Add(off) }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return g
+	}
+	masks := []MaskFile{{1, "x", BytesBody(testPNG(t, 1))}}
+	if _, err := open(m, -3*time.Hour).Upload(t.Context(), masks, nil); err != nil {
+		t.Fatal(err)
+	}
+	tried := 0
+	s := beforeDelete{m, func() {
+		tried++
+		if _, err := open(m, 14*time.Minute).Upload(t.Context(), masks, nil); !errors.Is(err, ErrDeleted) {
+			t.Errorf("a save by a clock ahead: %v", err)
+		}
+	}}
+	if err := open(s, 0).Delete(t.Context()); err != nil || tried == 0 {
+		t.Errorf("%v after %d tries", err, tried)
+	}
+}

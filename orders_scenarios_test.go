@@ -19,7 +19,7 @@ var (
 	bobTwo   = save{version: 2, supersede: true, slices: []int{0, 1}}
 )
 
-const pastURLs, pastGrace = 12 * time.Minute, 26 * time.Hour
+const pastURLs, pastGrace = 22 * time.Minute, 26 * time.Hour
 
 var allFates = []fate{stopped, lost, late, twice}
 

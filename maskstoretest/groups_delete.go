@@ -358,7 +358,7 @@ var groupSweepTests = map[string]func(*groupEnv){
 		_, err := maskstore.Sweep(e.Context(), h, &maskstore.SweepOptions{Annotation: e.annotation, Now: e.now})
 		e.wantErr(err, maskstore.ErrUnavailable)
 		e.wantErr(g.Delete(e.Context()), maskstore.ErrUnavailable)
-		e.wait(6 * time.Minute)
+		e.wait(21 * time.Minute)
 		e.must(g.Delete(e.Context()))
 	},
 	"AbortsStaleMultipartUploads": func(e *groupEnv) {

@@ -437,10 +437,10 @@ var groupRenewTests = map[string]func(*groupEnv){
 		g := e.group("g")
 		up := e.begin(g, hashed(files(1, 1)), nil)
 		e.wait(8 * time.Minute)
-		_, err := g.Renew(e.Context(), up.UploadID, nil, nil)
+		_, err := g.Renew(e.Context(), up.UploadID, nil, &maskstore.RenewOptions{TTL: 40 * time.Minute})
 		e.must(err)
 		e.must(g.Delete(e.Context()))
-		e.wait(7 * time.Minute) // the first URLs have expired, and the time for deleting is over
+		e.wait(25 * time.Minute) // the first URLs have expired, and the time for deleting is over
 		_, err = g.Begin(e.Context(), hashed(files(1, 2)), nil)
 		e.wantErr(err, maskstore.ErrDeleted)
 	},
