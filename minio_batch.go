@@ -203,14 +203,14 @@ func (m *MinIO) putTar(ctx context.Context, items []UploadItem, indexes []int, f
 	if _, err := m.stat(longer, key); !errors.Is(err, ErrNotFound) {
 		stays = m.deleteOne(longer, key)
 	}
-	switch ended := ctx.Err(); {
-	case ended == nil:
+	if ctx.Err() == nil {
 		return wanted, stays
-	case stays == nil:
-		return nil, ended
-	default:
-		return nil, fmt.Errorf("%w; %q may stay until Sweep removes it: %v", ended, key, stays)
 	}
+	ended := cmp.Or(err, ctx.Err())
+	if stays != nil {
+		ended = fmt.Errorf("%w; %q may stay until Sweep removes it: %v", ended, key, stays)
+	}
+	return nil, ended
 }
 
 // verifyTars lists the keys of what was sent, and sets the infos of all that lies there as it should.

@@ -18,9 +18,10 @@ import (
 // as well. What a client does with a URL that s signed does not pass through it.
 //
 // Damage ends as it does between a storage and its server: a reset is ErrUnavailable, a flipped bit ErrChecksum where a
-// SHA-256 tells: PutOptions.SHA256, a part's Body.SHA256, and of a whole read GetOptions.SHA256 or else the object's. Where
-// none does, as in a range, in an object made of parts and in what is put without one, the damaged bytes are read, or
-// stored, without an error. What goes over the wire, with the checksums that a storage adds by itself, RoundTripper damages.
+// SHA-256 tells: PutOptions.SHA256, a part's Body.SHA256, and of a whole read GetOptions.SHA256 or else the object's, or its
+// parts'. Where none does, as in a range and in what is put without one, the damaged bytes are read, or stored, without an
+// error. What goes over the wire, with the checksums that a storage adds by itself and the attempts that it makes again,
+// RoundTripper damages.
 func (f *Faulty) Storage(s maskstore.ObjectStorage) maskstore.ObjectStorage {
 	return &faultyStorage{f, s}
 }
@@ -144,7 +145,10 @@ func (s *faultyStorage) Get(ctx context.Context, key string, opts *maskstore.Get
 		}
 		checked := &checkedBody{key: key, hash: sha256.New()}
 		if o.Offset == 0 && o.Length == 0 {
-			checked.want = cmp.Or(o.SHA256, object.SHA256)
+			checked.pieces = object.Parts
+			if sum := cmp.Or(o.SHA256, object.SHA256); !sum.IsZero() {
+				checked.pieces = []maskstore.Part{{Size: object.Size, SHA256: sum}}
+			}
 		}
 		checked.ReadCloser = fault.comes(ctx, object.Body, fmt.Errorf("the answer broke off: %w", errReset))
 		object.Body = checked
@@ -155,24 +159,42 @@ func (s *faultyStorage) Get(ctx context.Context, key string, opts *maskstore.Get
 // checkedBody is a damaged body that ends as a storage's own does, which was checked before the damage.
 type checkedBody struct {
 	io.ReadCloser
-	key  string
-	hash hash.Hash
-	want maskstore.SHA256 // zero: nothing tells
+	key    string
+	pieces []maskstore.Part // that are still to come, by which it is checked; none: nothing tells
+	hash   hash.Hash        // of the first of them
+	n      int64            // how many bytes of it have come
+	wrong  error            // what one that came has instead
 }
 
 func (b *checkedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
-	b.hash.Write(p[:n])
+	b.check(p[:n])
 	if err == nil {
 		return n, nil
 	}
 	if err != io.EOF {
 		return n, failed("Get", b.key, err)
 	}
-	if got := maskstore.SHA256(b.hash.Sum(nil)); !b.want.IsZero() && got != b.want {
-		return 0, &maskstore.Error{Op: "Get", Key: b.key, Kind: maskstore.ErrChecksum, Err: fmt.Errorf("the content has SHA-256 %v, not %v", got, b.want)}
+	if b.wrong != nil {
+		return 0, &maskstore.Error{Op: "Get", Key: b.key, Kind: maskstore.ErrChecksum, Err: b.wrong}
 	}
 	return n, io.EOF
+}
+
+func (b *checkedBody) check(p []byte) {
+	for len(p) > 0 && len(b.pieces) > 0 {
+		piece := b.pieces[0]
+		n := min(int64(len(p)), piece.Size-b.n)
+		b.hash.Write(p[:n])
+		if p, b.n = p[n:], b.n+n; b.n < piece.Size {
+			return
+		}
+		if got := maskstore.SHA256(b.hash.Sum(nil)); got != piece.SHA256 {
+			b.wrong = fmt.Errorf("the content has SHA-256 %v, not %v", got, piece.SHA256)
+		}
+		b.pieces, b.n = b.pieces[1:], 0
+		b.hash.Reset()
+	}
 }
 
 func (s *faultyStorage) Stat(ctx context.Context, key string) (maskstore.ObjectInfo, error) {

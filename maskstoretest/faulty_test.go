@@ -167,14 +167,19 @@ func TestFaultyFlippedBitIsTold(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	part, err := memory.UploadPart(t.Context(), inParts, id, 1, maskstore.BytesBody(content))
-	if err != nil {
-		t.Fatal(err)
+	first := append(bytes.Clone(content), make([]byte, maskstore.MinPartSize)...)
+	var made []maskstore.Part
+	for i, data := range [][]byte{first, content} {
+		part, err := memory.UploadPart(t.Context(), inParts, id, i+1, maskstore.BytesBody(data))
+		if err != nil {
+			t.Fatal(err)
+		}
+		made = append(made, part)
 	}
 	parts, _ := maskstore.As[maskstore.MultipartStorage](storage)
-	_, err = parts.UploadPart(t.Context(), inParts, id, 2, maskstore.BytesBody(content))
+	_, err = parts.UploadPart(t.Context(), inParts, id, 3, maskstore.BytesBody(content))
 	wantFault(t, err, maskstore.ErrChecksum)
-	if _, err := memory.CompleteMultipartUpload(t.Context(), inParts, id, []maskstore.Part{part}, nil); err != nil {
+	if _, err := memory.CompleteMultipartUpload(t.Context(), inParts, id, made, nil); err != nil {
 		t.Fatal(err)
 	}
 	_, err = storage.Put(t.Context(), whole, bytes.NewReader(content), &maskstore.PutOptions{SHA256: sum})
@@ -190,12 +195,12 @@ func TestFaultyFlippedBitIsTold(t *testing.T) {
 		opts maskstore.GetOptions
 		want error
 	}{
-		"by the caller's":             {whole, maskstore.GetOptions{SHA256: sum}, maskstore.ErrChecksum},
-		"by the object's":             {whole, maskstore.GetOptions{}, maskstore.ErrChecksum},
-		"a range":                     {whole, maskstore.GetOptions{Length: 3}, nil},
-		"the end":                     {whole, maskstore.GetOptions{Offset: 2}, nil},
-		"in parts, by the caller's":   {inParts, maskstore.GetOptions{SHA256: sum}, maskstore.ErrChecksum},
-		"in parts, without a SHA-256": {inParts, maskstore.GetOptions{}, nil},
+		"by the caller's":           {whole, maskstore.GetOptions{SHA256: sum}, maskstore.ErrChecksum},
+		"by the object's":           {whole, maskstore.GetOptions{}, maskstore.ErrChecksum},
+		"a range":                   {whole, maskstore.GetOptions{Length: 3}, nil},
+		"the end":                   {whole, maskstore.GetOptions{Offset: 2}, nil},
+		"in parts, by the caller's": {inParts, maskstore.GetOptions{SHA256: maskstore.SumSHA256(append(first, content...))}, maskstore.ErrChecksum},
+		"in parts, by theirs":       {inParts, maskstore.GetOptions{}, maskstore.ErrChecksum},
 	} {
 		t.Run(name, func(t *testing.T) {
 			object, err := storage.Get(t.Context(), row.key, &row.opts)
