@@ -1,6 +1,7 @@
 package maskstore
 
 import (
+	"bufio"
 	"context"
 	"io"
 	"net"
@@ -11,55 +12,82 @@ import (
 	"time"
 )
 
-// A peer that stalls fails the request wherever it does so, though no context ends; one that is slow does not.
+// pausing is a reader that pauses before each read.
+type pausing struct {
+	io.Reader
+	pause time.Duration
+}
+
+func (p pausing) Read(b []byte) (int, error) {
+	time.Sleep(p.pause)
+	return p.Reader.Read(b[:min(len(b), 500)])
+}
+
+// A peer that stalls fails the request wherever it does so, though no context ends; one that is slow does not, nor does a slow
+// caller.
 func TestStalls(t *testing.T) {
-	const head = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n"
+	const head, minutes = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n", 3 * time.Minute
 	answer := func(c net.Conn, text string, pause time.Duration) {
-		go io.Copy(io.Discard, c)
+		if req, err := http.ReadRequest(bufio.NewReader(c)); err == nil {
+			io.Copy(io.Discard, req.Body)
+		}
 		for i := range len(text) {
 			io.WriteString(c, text[i:i+1])
-			time.Sleep(pause)
+			if i >= len(head)-1 {
+				time.Sleep(pause)
+			}
 		}
 	}
 	for name, row := range map[string]struct {
 		peer   func(net.Conn)
+		caller time.Duration // pauses as it sends, and as it reads
 		stalls bool
 	}{
-		"takes half of the request":   {func(c net.Conn) { io.ReadFull(c, make([]byte, 100)) }, true},
-		"gives no answer":             {func(c net.Conn) { answer(c, "", 0) }, true},
-		"gives half of the head":      {func(c net.Conn) { answer(c, head[:8], 0) }, true},
-		"gives a part of the body":    {func(c net.Conn) { answer(c, head+"a", 0) }, true},
-		"gives a byte in two minutes": {func(c net.Conn) { io.WriteString(c, head); answer(c, "abc", 2*time.Minute) }, true},
-		"gives a byte in 50 seconds":  {func(c net.Conn) { answer(c, head+"abc", 50*time.Second) }, false},
+		"takes half of the request":    {func(c net.Conn) { io.ReadFull(c, make([]byte, 100)) }, 0, true},
+		"gives no answer":              {func(c net.Conn) { answer(c, "", 0) }, 0, true},
+		"gives half of the head":       {func(c net.Conn) { answer(c, head[:8], 0) }, 0, true},
+		"gives a part of the body":     {func(c net.Conn) { answer(c, head+"a", 0) }, 0, true},
+		"gives a byte in minutes":      {func(c net.Conn) { answer(c, head+"abc", minutes) }, 0, true},
+		"gives a byte in 50 seconds":   {func(c net.Conn) { answer(c, head+"abc", 50*time.Second) }, 0, false},
+		"waits for a caller who sends": {func(c net.Conn) { answer(c, head+"abc", 0) }, minutes, false},
+		"waits for a caller who reads": {func(c net.Conn) { answer(c, head+"abc", 0) }, minutes, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				transport := &http.Transport{DialContext: withoutStalls(func(context.Context, string, string) (net.Conn, error) {
+				transport := newTransport(1)
+				transport.DialContext = func(context.Context, string, string) (net.Conn, error) {
 					ours, theirs := net.Pipe()
 					context.AfterFunc(t.Context(), func() { theirs.Close() })
 					go row.peer(theirs)
-					return ours, nil
-				})}
+					return stallConn{ours}, nil
+				}
 				defer transport.CloseIdleConnections()
-				req, err := http.NewRequest(http.MethodPut, "http://host.test/", strings.NewReader(strings.Repeat("x", 1000)))
+				body := strings.NewReader(strings.Repeat("x", 1000))
+				req, err := http.NewRequest(http.MethodPut, "http://host.test/", pausing{body, row.caller})
 				if err != nil {
 					t.Fatal(err)
 				}
+				req.ContentLength = body.Size()
 				begun := time.Now()
 				resp, err := transport.RoundTrip(req)
 				if err == nil {
-					_, err = io.ReadAll(resp.Body)
+					_, err = io.ReadAll(pausing{resp.Body, row.caller})
 					resp.Body.Close()
 				}
 				took := time.Since(begun)
-				time.Sleep(10 * time.Minute) // the peer ends
-				if (err != nil) != row.stalls || took != stallTime && row.stalls {
+				time.Sleep(time.Hour) // the peer ends
+				if (err != nil) != row.stalls || row.stalls && took != stallTime {
 					t.Errorf("%v after %v", err, took)
 				}
 			})
 		})
 	}
-	conn, err := newTransport(1).DialContext(t.Context(), "tcp", listen(t))
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	conn, err := newTransport(1).DialContext(t.Context(), "tcp", l.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,14 +95,4 @@ func TestStalls(t *testing.T) {
 	if _, ok := conn.(stallConn); !ok {
 		t.Errorf("connections are %T", conn)
 	}
-}
-
-// listen gives an address that takes connections.
-func listen(t *testing.T) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { l.Close() })
-	return l.Addr().String()
 }
