@@ -73,7 +73,7 @@ func retry(ctx context.Context, u SignedURL, attempts int, once func() *failure)
 	attempts = cmp.Or(attempts, DefaultAttempts)
 	var last error // of the attempt before
 	for n := 1; ; n++ {
-		if n > 1 && !u.Expires.IsZero() && !time.Now().Before(u.Expires) {
+		if n > 1 && hasExpired(u) {
 			return &Error{Kind: ErrExpired, Err: fmt.Errorf("%v worked until %s", u, u.Expires.UTC().Format(time.RFC3339))}
 		}
 		f := once()
@@ -85,6 +85,8 @@ func retry(ctx context.Context, u SignedURL, attempts int, once func() *failure)
 				return e // of attempts within this one
 			}
 			return ended(ctx, last)
+		case errors.Is(f.err, ErrAccessDenied) && hasExpired(u):
+			return &Error{Kind: ErrExpired, Err: f.err}
 		case !f.again || n >= attempts || f.after > longestWait:
 			return f.err
 		}
@@ -98,6 +100,9 @@ func retry(ctx context.Context, u SignedURL, attempts int, once func() *failure)
 		}
 	}
 }
+
+// hasExpired tells it by our own clock.
+func hasExpired(u SignedURL) bool { return !u.Expires.IsZero() && !time.Now().Before(u.Expires) }
 
 // ended is the error of a context that ended before another attempt did, and says what the last one failed with.
 func ended(ctx context.Context, last error) error {
@@ -188,7 +193,9 @@ func refused(u SignedURL, resp *http.Response) *failure {
 func (f *failure) recheck(ctx context.Context, body *Body) *failure {
 	if errors.Is(f.err, ErrChecksum) && body.Open != nil {
 		_, err := body.hash(ctx)
-		f.again = err == nil
+		if f.again = err == nil; err != nil && !errors.Is(err, ErrChecksum) {
+			f.err = &Error{Kind: ErrChecksum, Err: fmt.Errorf("%w; its body cannot be read again: %w", f.err, err)}
+		}
 	}
 	return f
 }

@@ -310,9 +310,11 @@ func TestDirectUploadPauses(t *testing.T) {
 			if _, err := d.Upload(t.Context(), u, BytesBody([]byte("x"))); err != nil {
 				t.Error(err)
 			}
-			d.Client = serve(t, &scripted{answers: []answer{wait("0"), stored}})
-			if _, err := d.Upload(t.Context(), u, BytesBody([]byte("x"))); !errors.Is(err, ErrExpired) {
-				t.Errorf("got %v, want ErrExpired", err)
+			for _, a := range []answer{wait("0"), {status: 403, code: "AccessDenied"}, {status: 403}} {
+				d.Client = serve(t, &scripted{answers: []answer{a, stored}})
+				if _, err := d.Upload(t.Context(), u, BytesBody([]byte("x"))); !errors.Is(err, ErrExpired) {
+					t.Errorf("got %v, want ErrExpired", err)
+				}
 			}
 		})
 	})
@@ -401,21 +403,31 @@ func TestDirectUploadOfAWrongBody(t *testing.T) {
 
 // A body that a server refuses for its checksum, and that is not what it says by then, is not sent again.
 func TestDirectUploadOfAChangedBody(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		contents := []string{"mask", "mAsk"} // by each Open: of the first attempt, and once that is refused
-		body := BytesBody([]byte("mask"))
-		opened := 0
-		body.Open = func() (io.ReadCloser, error) {
-			opened++
-			return io.NopCloser(strings.NewReader(contents[min(opened, len(contents))-1])), nil
-		}
-		s := &scripted{answers: []answer{{status: 400, code: "BadDigest"}}}
-		d := DirectUploader{Client: serve(t, s)}
-		_, err := d.Upload(t.Context(), signedTest("PUT"), body)
-		if _, ok := errors.AsType[*HTTPError](err); !errors.Is(err, ErrChecksum) || !ok || len(s.bodies) != 1 || opened != 2 {
-			t.Errorf("%v after %d requests, opened %d times", err, len(s.bodies), opened)
-		}
-	})
+	gone := errors.New("gone")
+	for name, again := range map[string]func() (io.ReadCloser, error){ // once the first attempt is refused
+		"changed": func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader("mAsk")), nil },
+		"gone":    func() (io.ReadCloser, error) { return nil, gone },
+	} {
+		inBubble(t, name, func(t *testing.T) {
+			body := BytesBody([]byte("mask"))
+			opened, open := 0, body.Open
+			body.Open = func() (io.ReadCloser, error) {
+				if opened++; opened > 1 {
+					return again()
+				}
+				return open()
+			}
+			s := &scripted{answers: []answer{{status: 400, code: "BadDigest"}}}
+			d := DirectUploader{Client: serve(t, s)}
+			_, err := d.Upload(t.Context(), signedTest("PUT"), body)
+			if _, ok := errors.AsType[*HTTPError](err); !errors.Is(err, ErrChecksum) || !ok || len(s.bodies) != 1 || opened != 2 {
+				t.Errorf("%v after %d requests, opened %d times", err, len(s.bodies), opened)
+			}
+			if errors.Is(err, gone) != (name == "gone") {
+				t.Errorf("the cause: %v", err)
+			}
+		})
+	}
 }
 
 func TestDirectUploadRefuses(t *testing.T) {

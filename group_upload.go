@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -167,7 +168,7 @@ func (g *Group) putMasks(ctx context.Context, p *pending, bodies map[string]Body
 	for _, m := range p.Masks {
 		if body, ok := bodies[m.Key]; ok && m.ETag == "" {
 			base, exists := p.Base[m.Key]
-			items = append(items, UploadItem{Key: m.Key, Body: body, IfMatch: base, NoOverwrite: !exists})
+			items = append(items, UploadItem{Key: m.Key, Body: body.marked(), IfMatch: base, NoOverwrite: !exists})
 		}
 	}
 	opts := &ParallelOptions{Concurrency: g.concurrency, OnProgress: onProgress}
@@ -205,10 +206,39 @@ func (g *Group) putBatch(ctx context.Context, b BatchPutter, p *pending, items [
 	return infos, err
 }
 
-// isBaseGone tells the error of a PUT at whose key something else lies than did when it was planned.
+// isBaseGone tells the error of a PUT at whose key something else lies than did when it was planned. One of the mask's Body,
+// which may be read from a storage too, is none.
 func isBaseGone(err error) bool {
-	return errors.Is(err, ErrPreconditionFailed) || errors.Is(err, ErrNotFound)
+	_, ofBody := errors.AsType[*bodyError](err)
+	return !ofBody && (errors.Is(err, ErrPreconditionFailed) || errors.Is(err, ErrNotFound))
 }
+
+// marked gives the Body with its errors marked as such.
+func (b Body) marked() Body {
+	open := b.Open
+	b.Open = func() (io.ReadCloser, error) {
+		r, err := open()
+		if err != nil {
+			return nil, &bodyError{err}
+		}
+		return &markedReader{r}, nil
+	}
+	return b
+}
+
+type markedReader struct{ io.ReadCloser }
+
+func (r *markedReader) Read(p []byte) (int, error) {
+	n, err := r.ReadCloser.Read(p)
+	if err != nil && err != io.EOF {
+		err = &bodyError{err}
+	}
+	return n, err
+}
+
+type bodyError struct{ error }
+
+func (e *bodyError) Unwrap() error { return e.error }
 
 // uploadItems is UploadAll that goes on past items of which the base is gone, to give their errors at the end: a PUT that is
 // cut off may still land, and would then be in the way of the next attempt.

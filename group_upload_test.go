@@ -6,11 +6,13 @@ import (
 	"errors"
 	"image"
 	"image/png"
+	"io"
 	"os"
 	"path"
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"testing/synctest"
 	"time"
 
@@ -230,5 +232,31 @@ func TestLateBatch(t *testing.T) {
 	}
 	if !errors.Is(told, maskstore.ErrReplaced) {
 		t.Errorf("the first mask that is read gives %v", told)
+	}
+}
+
+// A Body that cannot be read ends an Upload with its error, also where that is one of a storage.
+func TestUploadOfABodyThatIsGone(t *testing.T) {
+	gone := &maskstore.Error{Op: "Get", Key: "mask/source/x", Kind: maskstore.ErrNotFound}
+	for name, fail := range map[string]func() (io.ReadCloser, error){
+		"opened": func() (io.ReadCloser, error) { return nil, gone },
+		"read":   func() (io.ReadCloser, error) { return io.NopCloser(iotest.ErrReader(gone)), nil },
+	} {
+		g, err := maskstore.NewGroup(&maskstore.Memory{BaseURL: "http://127.0.0.1:1"}, "a", "g", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files := maskFiles(t, 1)
+		opened, open := 0, files[0].Body.Open
+		files[0].Body.Open = func() (io.ReadCloser, error) {
+			if opened++; opened > 1 {
+				return fail()
+			}
+			return open()
+		}
+		_, err = g.Upload(t.Context(), files, nil)
+		if !errors.Is(err, maskstore.ErrNotFound) || !strings.Contains(err.Error(), gone.Key) || opened != 2 {
+			t.Errorf("%s: %v after %d times", name, err, opened)
+		}
 	}
 }
