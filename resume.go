@@ -41,7 +41,8 @@ type Source interface {
 //
 // Conditions are judged when all is sent: to skip what is there, Stat first.
 //
-// An upload that another ends before it has a part begins anew, once.
+// An upload that another ends before it has a part begins anew, once. What the server lost of an upload as it completed it
+// is sent again, once, unless the object is there: it is read, and compared.
 //
 // Of two calls for a key at a time, with one Journal, one may fail with ErrNotFound, or ErrInvalidArgument, since the other
 // has ended the upload, or replaced a part.
@@ -115,14 +116,11 @@ func (u *partsUpload) run(ctx context.Context) (ObjectInfo, error) {
 	if done.Key == "" {
 		maybeDone := !u.record.SHA256.IsZero() // by the run that has recorded it
 		done, err = u.send(ctx, stored)
-		if u.Journal != nil && errors.Is(err, ErrNotFound) || maybeDone && errors.Is(err, ErrPreconditionFailed) {
-			// Perhaps another has completed it meanwhile.
-			if found, foundErr := u.find(ctx); foundErr != nil || found.Key != "" {
-				done, err = found, foundErr
-			}
-		}
+		done, err = u.settle(ctx, done, err, maybeDone)
 		if (u.isEmpty || u.isSent) && errors.Is(err, ErrNotFound) || u.isSent && errors.Is(err, ErrInvalidArgument) {
+			maybeDone = u.isSent
 			done, err = u.sendAgain(ctx, err)
+			done, err = u.settle(ctx, done, err, maybeDone)
 		}
 		if err != nil {
 			return ObjectInfo{}, u.fail(ctx, err)
@@ -134,6 +132,23 @@ func (u *partsUpload) run(ctx context.Context) (ObjectInfo, error) {
 	ctx, cancel := outlasting(ctx)
 	defer cancel()
 	return done, u.Journal.Remove(ctx, u.key, u.record.UploadID)
+}
+
+// settle gives the object where send gave an error though the upload is complete: perhaps its own completion did it all the
+// same, or another has. maybeDone tells that a completion before this one may have. Who may not read the object sends again.
+func (u *partsUpload) settle(ctx context.Context, done ObjectInfo, err error, maybeDone bool) (ObjectInfo, error) {
+	isGone := errors.Is(err, ErrNotFound) && (u.Journal != nil || u.isSent) || errors.Is(err, ErrInvalidArgument) && u.isSent
+	if !isGone && !(maybeDone && errors.Is(err, ErrPreconditionFailed)) {
+		return done, err
+	}
+	found, foundErr := u.find(ctx)
+	switch {
+	case foundErr != nil && !(u.isSent && errors.Is(foundErr, ErrAccessDenied)):
+		return ObjectInfo{}, foundErr
+	case found.Key == "" || abortOpen(ctx, u.m, u.key, u.record.UploadID) != nil: // the upload may still be open
+		return ObjectInfo{}, err
+	}
+	return found, nil
 }
 
 // resume gives the stored parts of the upload to go on with, or begins one. Where an earlier run has completed it, it

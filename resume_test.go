@@ -495,11 +495,18 @@ type lossy struct {
 	*Memory
 	lose  func(m *Memory, uploadID string) error
 	times int
+	done  bool // the first completion is done all the same
 }
 
 func (l *lossy) CompleteMultipartUpload(ctx context.Context, key, uploadID string, parts []Part, opts *PutOptions) (ObjectInfo, error) {
 	if l.times > 0 {
 		l.times--
+		if l.done {
+			l.done = false
+			if _, err := l.Memory.CompleteMultipartUpload(ctx, key, uploadID, parts, opts); err != nil {
+				return ObjectInfo{}, err
+			}
+		}
 		return ObjectInfo{}, l.lose(l.Memory, uploadID)
 	}
 	return l.Memory.CompleteMultipartUpload(ctx, key, uploadID, parts, opts)
@@ -515,21 +522,25 @@ func TestUploadLostInCompletion(t *testing.T) {
 		delete(m.uploads[uploadID].parts, 2)
 		return &Error{Kind: ErrInvalidArgument}
 	}
+	loseAnswer := func(*Memory, string) error { return &Error{Kind: ErrNotFound, Err: errNoUpload} }
 	for _, row := range []struct {
 		name  string
 		lose  func(m *Memory, uploadID string) error
 		times int
+		done  bool
 		want  error
 	}{
-		{"all", loseAll, 1, nil},
-		{"a part", losePart, 1, nil},
-		{"all, twice", loseAll, 2, ErrNotFound},
-		{"a part, twice", losePart, 2, ErrInvalidArgument},
+		{"all", loseAll, 1, false, nil},
+		{"a part", losePart, 1, false, nil},
+		{"all, twice", loseAll, 2, false, ErrNotFound},
+		{"a part, twice", losePart, 2, false, ErrInvalidArgument},
+		{"the answer alone", loseAnswer, 1, true, nil},
 	} {
 		for journal, j := range map[string]Journal{"a journal": DirJournal(t.TempDir()), "no journal": nil} {
 			t.Run(row.name+", "+journal, func(t *testing.T) {
-				l := &lossy{new(Memory), row.lose, row.times}
-				_, err := Upload(t.Context(), l, testKey, bytes.NewReader(data), &UploadOptions{Journal: j})
+				l := &lossy{new(Memory), row.lose, row.times, row.done}
+				opts := &UploadOptions{Journal: j, PutOptions: PutOptions{NoOverwrite: true}}
+				_, err := Upload(t.Context(), l, testKey, bytes.NewReader(data), opts)
 				if !errors.Is(err, row.want) {
 					t.Fatalf("error is %v, want %v", err, row.want)
 				}

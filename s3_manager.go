@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"slices"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
 const (
@@ -130,15 +132,18 @@ func (c *uploadCalls) CreateMultipartUpload(ctx context.Context, in *s3.CreateMu
 func (s *S3) createUpload(ctx context.Context, in *s3.CreateMultipartUploadInput) (out *s3.CreateMultipartUploadOutput, err error) {
 	longer, cancel := outlasting(ctx)
 	defer cancel()
-	var lost time.Time // when the first attempt began whose answer was lost; zero: none was
+	var last attempt
+	var lost []attempt
 	err = retry(ctx, SignedURL{}, s3Attempts, func() *failure {
 		var err error
-		begun := time.Now()
-		switch out, err = s.sdk.CreateMultipartUpload(longer, in, attemptOnce); {
+		last.begun = time.Now()
+		out, err = s.sdk.CreateMultipartUpload(longer, in, attemptOnce)
+		last.ended = time.Now()
+		switch {
 		case err != nil:
 			f := s.sdkFailure(ctx, err)
-			if f.maybeDone && lost.IsZero() {
-				lost = begun
+			if f.maybeDone && isUntold(err) {
+				lost = append(lost, last)
 			}
 			f.again = f.again || f.maybeDone && errors.Is(f.err, ErrBadResponse) // an answer that broke off
 			return f
@@ -147,24 +152,37 @@ func (s *S3) createUpload(ctx context.Context, in *s3.CreateMultipartUploadInput
 		}
 		return nil
 	})
-	if err == nil && !lost.IsZero() {
-		s.abortLost(longer, *in.Key, *out.UploadId, time.Since(lost))
+	if err == nil && len(lost) > 0 {
+		s.abortLost(longer, *in.Key, *out.UploadId, last, lost)
 	}
 	return out, err
+}
+
+// attempt is when one was under way, by our clock.
+type attempt struct{ begun, ended time.Time }
+
+// isUntold tells the errors of the SDK that leave open what the server did. A refusal by a code, such as SlowDown, does not:
+// all but InternalError say that nothing was done. Where an answer has no code, the SDK makes one of its status.
+func isUntold(err error) bool {
+	api, coded := errors.AsType[smithy.APIError](err)
+	answer, _ := errors.AsType[*smithyhttp.ResponseError](err)
+	return !coded || api.ErrorCode() == "InternalError" ||
+		answer != nil && api.ErrorMessage() == http.StatusText(answer.HTTPStatusCode())
 }
 
 // abortLostTime is how long abortLost may take at most.
 const abortLostTime = 20 * time.Second
 
-// abortLost aborts the uploads of key whose IDs were lost with the answers, in the time that passed until the one was begun
-// whose ID is known: those that the server began as long before it at most, and that have no part. Times are the server's
-// own, so it does not matter how far its clock is off ours; how far those of a cluster's nodes are off each other does.
+// abortLost aborts the uploads of key whose IDs were lost with the answers: those that the server began while a lost attempt
+// was under way, and that have no part. When that was it tells by how long before the known upload it was, which the last
+// attempt began. Times of uploads are the server's own, so it does not matter how far its clock is off ours; how far those of a
+// cluster's nodes are off each other does.
 //
 // Another client's upload of the same key is among them if it began in that time too, and has no part yet. That one gets
 // ErrNotFound from whatever it does next, so it knows.
 //
 // What cannot be listed or aborted, for want of a right perhaps, stays as if this had not been called.
-func (s *S3) abortLost(ctx context.Context, key, known string, passed time.Duration) {
+func (s *S3) abortLost(ctx context.Context, key, known string, last attempt, lost []attempt) {
 	ctx, cancel := context.WithTimeout(ctx, abortLostTime)
 	defer cancel()
 	var others []MultipartUpload
@@ -183,8 +201,11 @@ func (s *S3) abortLost(ctx context.Context, key, known string, passed time.Durat
 		return // not listed, or without its time
 	}
 	for _, up := range others {
-		// Some servers give times in whole seconds.
-		if age := begun.Sub(up.Initiated); age < 0 || age > passed+time.Second {
+		age := begun.Sub(up.Initiated)
+		if age < 0 || !slices.ContainsFunc(lost, func(a attempt) bool {
+			// Some servers give times in whole seconds.
+			return age <= last.ended.Sub(a.begun)+time.Second && age >= last.begun.Sub(a.ended)-time.Second
+		}) {
 			continue
 		}
 		if parts, err := storedParts(ctx, s, key, up.UploadID); err == nil && len(parts) == 0 {

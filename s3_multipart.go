@@ -65,8 +65,9 @@ func (s *S3) describe(ctx context.Context, info ObjectInfo) ObjectInfo {
 // the answer: an upload whose ID is never learned can never be aborted.
 //
 // Where an attempt's answer was lost, and a later one succeeds, it aborts what the lost one may have begun: uploads of the
-// same key, begun in the seconds between the two, that have no part. Another client's may be among them, which gets
-// ErrNotFound at its next call; Upload then begins anew. What cannot be listed or aborted stays, and so does what was begun
+// same key, begun while that was under way, give or take a second, that have no part. Another client's may be among them,
+// which gets ErrNotFound at its next call; Upload then begins anew. An attempt may be under way for minutes where the server
+// hangs. A refusal, such as SlowDown, is no lost answer. What cannot be listed or aborted stays, and so does what was begun
 // where all attempts fail: a Journal's record finds it.
 func (s *S3) CreateMultipartUpload(ctx context.Context, key string, opts *PutOptions) (string, error) {
 	const op = "CreateMultipartUpload"

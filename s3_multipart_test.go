@@ -258,47 +258,64 @@ func TestS3CreateAnswerLost(t *testing.T) {
 			return sortOf(r) == sort
 		}
 	}
+	type answers = []func(w http.ResponseWriter, do func()) // of the first attempts
+	refusal := func(status int, code string) func(http.ResponseWriter, func()) {
+		return func(w http.ResponseWriter, do func()) {
+			if code == "InternalError" {
+				do()
+			}
+			w.WriteHeader(status)
+			fmt.Fprintf(w, "<Error><Code>%s</Code><Message>Some words.</Message></Error>", code)
+		}
+	}
+	slow := refusal(503, "SlowDown")
 	for _, row := range []struct {
 		name  string
-		lost  int                                                          // attempts
+		fails answers
 		begun time.Duration                                                // by another, after the first attempt; 0: nothing
 		parts map[string][]byte                                            // that the other has stored
 		fault func(b *bucket, w http.ResponseWriter, r *http.Request) bool // of what comes after
 		left  []string
 	}{
-		{name: "lost", lost: 1},
-		{name: "lost often", lost: 5},
-		{name: "another's, with a part", lost: 1, begun: time.Millisecond, parts: part, left: []string{"other"}},
-		{name: "another's, of long before", lost: 1, begun: -2 * time.Second, left: []string{"other"}},
-		{name: "another's, of after it", lost: 1, begun: time.Minute, left: []string{"other"}},
-		{name: "another's, of the same seconds", lost: 1, begun: time.Millisecond}, // as documented
+		{name: "lost", fails: answers{lose}},
+		{name: "lost often", fails: slices.Repeat(answers{lose}, 5)},
+		{name: "another's, with a part", fails: answers{lose}, begun: time.Millisecond, parts: part, left: []string{"other"}},
+		{name: "another's, of long before", fails: answers{lose}, begun: -2 * time.Second, left: []string{"other"}},
+		{name: "another's, of after it", fails: answers{lose}, begun: time.Minute, left: []string{"other"}},
+		{name: "another's, of the same seconds", fails: answers{lose}, begun: time.Millisecond}, // as documented
+		{name: "another's, between the attempts", fails: answers{lose, slow, slow, slow, slow, slow, slow, slow}, begun: 5 * time.Second, left: []string{"other"}},
+		{name: "lost between refusals", fails: answers{slow, slow, slow, slow, slow, slow, lose, slow}},
+		{name: "an internal error", fails: answers{refusal(500, "InternalError")}},
+		{name: "a proxy's error", fails: answers{status503}},
+		{name: "slow down", fails: answers{slow}, begun: time.Millisecond, left: []string{"other"}},
+		{name: "unavailable", fails: answers{refusal(503, "ServiceUnavailable")}, begun: time.Millisecond, left: []string{"other"}},
 		{name: "no lost answer", begun: time.Millisecond, left: []string{"other"}},
-		{name: "listed without times", lost: 1, fault: func(b *bucket, _ http.ResponseWriter, r *http.Request) bool {
+		{name: "listed without times", fails: answers{lose}, fault: func(b *bucket, _ http.ResponseWriter, r *http.Request) bool {
 			for id := range b.begun {
 				b.begun[id] = time.Time{}
 			}
 			return false
 		}, left: []string{"upload1"}},
-		{name: "listing denied", lost: 1, fault: refuse(listUploads), left: []string{"upload1"}},
-		{name: "parts denied", lost: 1, fault: refuse(listParts), left: []string{"upload1"}},
-		{name: "abort denied", lost: 1, fault: refuse(abortUpload), left: []string{"upload1"}},
+		{name: "listing denied", fails: answers{lose}, fault: refuse(listUploads), left: []string{"upload1"}},
+		{name: "parts denied", fails: answers{lose}, fault: refuse(listParts), left: []string{"upload1"}},
+		{name: "abort denied", fails: answers{lose}, fault: refuse(abortUpload), left: []string{"upload1"}},
 	} {
 		inBubble(t, row.name, func(t *testing.T) {
 			var b *bucket
-			lost := 0
+			attempts := 0
 			b = newBucket(func(w http.ResponseWriter, r *http.Request, do func()) bool {
 				if sortOf(r) != createUpload {
 					return row.fault != nil && row.fault(b, w, r)
 				}
-				if lost == 0 && row.begun != 0 {
+				if attempts == 0 && row.begun != 0 {
 					b.uploads["other"], b.begun["other"] = row.parts, time.Now().Add(row.begun)
 					if row.parts == nil {
 						b.uploads["other"] = map[string][]byte{}
 					}
 				}
-				if lost < row.lost {
-					lost++
-					lose(w, do)
+				if attempts++; attempts <= len(row.fails) {
+					row.fails[attempts-1](w, do)
+					return true
 				}
 				return false
 			})
@@ -310,7 +327,7 @@ func TestS3CreateAnswerLost(t *testing.T) {
 			if left := slices.Sorted(maps.Keys(b.uploads)); !slices.Equal(left, row.left) {
 				t.Errorf("left are %q, want %q; sent %q", left, row.left, b.requests)
 			}
-			if row.lost == 0 && len(b.requests) != 1 {
+			if len(row.fails) == 0 && len(b.requests) != 1 {
 				t.Errorf("sent %q", b.requests)
 			}
 		})

@@ -89,7 +89,7 @@ func (s *S3) get(ctx context.Context, key string, o *GetOptions) (*Object, error
 		return nil, err
 	}
 	if o.Verify || o.Offset == 0 && o.Length == 0 {
-		return s.getVerified(ctx, key, o)
+		return s.getVerified(ctx, key, o, partsAgain)
 	}
 	info, resp, err := s.open(ctx, key, o.Offset, o.Length, o.IfMatch)
 	if errors.Is(err, ErrInvalidRange) && o.Offset == 0 {

@@ -15,8 +15,12 @@ import (
 
 var errNoChecksum = &Error{Kind: ErrUnsupported, Err: errors.New("the server keeps no SHA-256 of the object or its parts")}
 
-// getVerified gives what o asks for out of all that a checksum covers: the object, or the parts in which it lies.
-func (s *S3) getVerified(ctx context.Context, key string, o *GetOptions) (*Object, error) {
+// partsAgain is how often a Get of an object in parts starts over where the object was replaced meanwhile.
+const partsAgain = 3
+
+// getVerified gives what o asks for out of all that a checksum covers: the object, or the parts in which it lies. again is
+// how often it may start over.
+func (s *S3) getVerified(ctx context.Context, key string, o *GetOptions, again int) (*Object, error) {
 	info, resp, err := s.open(ctx, key, 0, 0, o.IfMatch)
 	if err != nil {
 		return nil, err
@@ -28,7 +32,11 @@ func (s *S3) getVerified(ctx context.Context, key string, o *GetOptions) (*Objec
 	case !sum.IsZero():
 	case strings.Contains(composite, "-"):
 		resp.Body.Close() // while it is open, a client that limits its connections may have none left
-		return s.getParts(ctx, o, info, composite)
+		obj, err := s.getParts(ctx, o, info, composite)
+		if again > 0 && o.IfMatch == "" && (errors.Is(err, ErrPreconditionFailed) || errors.Is(err, ErrNotFound)) {
+			return s.getVerified(ctx, key, o, again-1)
+		}
+		return obj, err
 	case o.Verify:
 		err = errNoChecksum
 	}

@@ -15,6 +15,7 @@ import (
 // partsServer has one object, which was put in parts, or at once where there is one and whole is set.
 type partsServer struct {
 	parts  []string
+	etag   string // empty: e1
 	whole  bool
 	flip   int              // the byte of the object that comes with another bit; -1: none
 	faults map[string]fault // by the requests that they are of
@@ -51,7 +52,7 @@ func (s *partsServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		from, to, status, sum = int(first), int(last), http.StatusPartialContent, ""
 	}
 	h := w.Header()
-	h.Set("ETag", `"e1"`)
+	h.Set("ETag", quoteETag(cmp.Or(s.etag, "e1")))
 	h.Set("X-Amz-Checksum-Sha256", sum)
 	h.Set("Content-Length", fmt.Sprint(to-from))
 	if status == http.StatusPartialContent {
@@ -255,6 +256,61 @@ func TestS3GetOfPartsFails(t *testing.T) {
 			defer obj.Body.Close()
 			if got, err := io.ReadAll(obj.Body); !errors.Is(err, test.reading) || len(got) > 0 {
 				t.Errorf("got %q, %v; want %v", got, err, test.reading)
+			}
+		})
+	}
+}
+
+// An object that is replaced while its parts are asked for is read as it then is, unless that happens all the time.
+func TestS3GetOfPartsStartsOver(t *testing.T) {
+	for _, row := range []struct {
+		name     string
+		replaced int // times, each by the request for the second part
+		deleted  bool
+		opts     GetOptions
+		want     error
+	}{
+		{name: "replaced once", replaced: 1},
+		{name: "replaced thrice", replaced: 3},
+		{name: "replaced each time", replaced: 4, want: ErrPreconditionFailed},
+		{name: "deleted", replaced: 1, deleted: true, want: ErrNotFound},
+		{name: "replaced, by its ETag", replaced: 1, opts: GetOptions{IfMatch: "e0"}, want: ErrPreconditionFailed},
+	} {
+		inBubble(t, row.name, func(t *testing.T) {
+			var mu sync.Mutex
+			replaced := 0
+			server := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				mu.Lock()
+				if replaced < row.replaced && r.URL.Query().Get("partNumber") == "2" {
+					replaced++
+				}
+				version := fmt.Sprint("e", replaced)
+				gone := row.deleted && replaced > 0
+				mu.Unlock()
+				match := r.Header.Get("If-Match")
+				switch {
+				case gone:
+					w.WriteHeader(http.StatusNotFound)
+					if r.Method == http.MethodGet {
+						io.WriteString(w, "<Error><Code>NoSuchKey</Code></Error>")
+					}
+				case match != "" && match != quoteETag(version):
+					w.WriteHeader(http.StatusPreconditionFailed)
+				default:
+					(&partsServer{parts: append(uneven[:4:4], version), etag: version, flip: -1}).ServeHTTP(w, r)
+				}
+			})
+			obj, err := testS3(t, server).Get(t.Context(), testKey, &row.opts)
+			if !errors.Is(err, row.want) || replaced != row.replaced {
+				t.Fatalf("error is %v, want %v; replaced %d times", err, row.want, replaced)
+			}
+			if err != nil {
+				return
+			}
+			defer obj.Body.Close()
+			version := fmt.Sprint("e", replaced)
+			if got, err := io.ReadAll(obj.Body); err != nil || string(got) != strings.Join(uneven, "")+version || obj.ETag != version {
+				t.Errorf("got %q of %+v, %v", got, obj.ObjectInfo, err)
 			}
 		})
 	}

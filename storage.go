@@ -87,7 +87,8 @@ type GetOptions struct {
 	IfMatch string // the ETag that the object must have, else ErrPreconditionFailed; empty: any
 	// SHA256 is what the whole object must hash to, else the read that would give io.EOF gives ErrChecksum. Zero: the one
 	// that the server keeps, or of an object that was put in parts that of each part, where that part ends. To learn these
-	// S3 sends a HEAD for each, and a second GET, which is ErrPreconditionFailed where the object was replaced meanwhile.
+	// S3 sends a HEAD for each, and a second GET; where the object was replaced meanwhile, it starts over, up to three times,
+	// unless IfMatch is set, and then gives ErrPreconditionFailed.
 	// Where the server keeps neither, as of what a PutBatch or others put, a flipped bit goes unnoticed. It excludes Offset
 	// and Length.
 	SHA256 SHA256
