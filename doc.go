@@ -56,7 +56,7 @@
 //   - Put stores all or nothing: TestS3Put, TestS3PutFails, TestMemoryPutIsAllOrNothing, TestMinIO.
 //   - A body is what its size and SHA-256 say, when it is sent and when it is read: TestVerifier, TestS3GetBodies, TestDirectUploadOfAWrongBody.
 //   - What is written to a group is a compare-and-swap: TestMemoryGroups, TestMinIO, TestMemoryRacingWriters, TestMemoryReplay.
-//   - A batch, which is none, ends before others may begin; one that was superseded meanwhile is never read as another's: TestBatchEndsWithItsLease, TestLateBatch.
+//   - A batch, which is none, ends before others may begin, with clocks up to 15 minutes ahead; one that was superseded meanwhile is never read as another's: TestBatchEndsWithItsLease, TestLateBatch.
 //   - In whatever order a group's events come, and whatever answers are lost, nothing undeclared is committed, no reader gets a mix, and nothing is stuck: TestOrders, TestOrdersAtRandom.
 //   - An upload in parts that fails is aborted, or its error names it; so is one that was begun and the answer lost: TestS3UploadBegunTooLate, TestS3PutSaysWhatStays, TestS3CreateAnswerLost.
 //   - One with a journal goes on where its process was killed: TestUploadKilled, TestUploadGoesOn, TestFaultsServerKilled, TestFaultsClientKilled.

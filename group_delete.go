@@ -10,9 +10,9 @@ import (
 )
 
 // deleteTime is how long a Delete or Sweep has to remove objects after it wrote the tombstone, and until deleteLease has passed
-// no upload can begin in the group: deleting cannot be made conditional, so it must not run into one. The clocks of two servers
-// may differ by what lies between, which is as much as one may differ from S3's.
-const deleteTime, deleteLease = 5 * time.Minute, deleteTime + 15*time.Minute
+// no upload can begin in the group: deleting cannot be made conditional, so it must not run into one, whose server's clock
+// may be ahead.
+const deleteTime, deleteLease = 5 * time.Minute, deleteTime + maxClockSkew
 
 // Delete deletes the group: first the manifest becomes a tombstone, which says nothing about the patient, then the masks
 // go. An upload that is open gets ErrDeleted. A Delete that failed half-way is run again; deleting what is not there is

@@ -56,7 +56,7 @@ func ReadMaskDir(dir string) ([]MaskFile, error) {
 
 // GroupUploadOptions says how Upload uploads.
 type GroupUploadOptions struct {
-	BeginOptions                  // TTL is how long others are kept out at most, and a batch may take; 0: UploadLease
+	BeginOptions                  // TTL is how long others are kept out at most; a batch has 15 minutes less; 0: UploadLease
 	OnProgress   func(Progress)   // called after each mask that was put, by one goroutine at a time; nil: not
 	Complete     *CompleteOptions // nil: the masks were checked to be PNGs before they were put
 	MaxPixels    int64            // what a PNG may have at most; 0: DefaultMaxPixels
@@ -83,11 +83,11 @@ const uploadRounds = 5
 // Where the storage is a BatchPutter, many masks of a group whose ID NewGroup made go by a batch. A batch has no conditions:
 // whoever supersedes an Upload that still runs may find the masks that they have committed overwritten by it. Readers then
 // get ErrReplaced, never a wrong mask, until they are uploaded again. So supersede an Upload by batch only when it is known to
-// have ended, or take a new group. It ends with its lease in any case, a minute before others can begin without superseding
-// it: the server has that for what it was sent.
+// have ended, or take a new group. It ends 15 minutes before its TTL has passed in any case, and so before others can begin without
+// superseding it, whose clocks must not be ahead by more. Where the TTL leaves it less than a minute, no batch is used.
 //
 // Errors: those of Begin and Complete, ErrNotPNG, ErrChecksum where a file is not what its Body says, ErrExpired where a batch
-// took longer than its lease.
+// took longer than it may.
 func (g *Group) Upload(ctx context.Context, files []MaskFile, opts *GroupUploadOptions) (*Completion, error) {
 	done, err := g.upload(ctx, files, or(opts))
 	return done, g.failed("Upload", err)
@@ -162,6 +162,15 @@ func checkFile(f MaskFile, maxPixels int64) error {
 // minBatch is from how many masks on a batch saves time: fewer are put at once anyway.
 const minBatch = DefaultConcurrency
 
+// minBatchTime is from how much time on a batch is begun: what is cut off is lost, and fails the upload.
+const minBatchTime = time.Minute
+
+// batchTime is how long a batch of the upload may take: what has no condition must not come once others may begin, by whichever
+// clock. The server has urlsUntilSlack for what it was sent.
+func (g *Group) batchTime(p *pending) time.Duration {
+	return p.URLsUntil.Add(-maxClockSkew - urlsUntilSlack).Sub(g.now())
+}
+
 // putMasks puts the masks that are not proven, and adds their ETags to etags.
 func (g *Group) putMasks(ctx context.Context, p *pending, bodies map[string]Body, etags map[string]string, onProgress func(Progress)) error {
 	var items []UploadItem
@@ -173,7 +182,7 @@ func (g *Group) putMasks(ctx context.Context, p *pending, bodies map[string]Body
 	}
 	opts := &ParallelOptions{Concurrency: g.concurrency, OnProgress: onProgress}
 	put := func() ([]ObjectInfo, error) { return uploadItems(ctx, g.storage, items, opts) }
-	if batch, ok := As[BatchPutter](g.storage); ok && g.isNew && len(items) > minBatch {
+	if batch, ok := As[BatchPutter](g.storage); ok && g.isNew && len(items) > minBatch && g.batchTime(p) >= minBatchTime {
 		// A batch has no conditions, so there must be nothing to overwrite, nor anybody who knows of the group.
 		there, err := g.list(ctx)
 		if err != nil {
@@ -195,13 +204,13 @@ func (g *Group) putMasks(ctx context.Context, p *pending, bodies map[string]Body
 	return err
 }
 
-// putBatch puts a batch that ends with the upload's lease: what has no condition must not come once others may begin.
+// putBatch puts a batch that ends in time.
 func (g *Group) putBatch(ctx context.Context, b BatchPutter, p *pending, items []UploadItem, o *ParallelOptions) ([]ObjectInfo, error) {
-	leased, cancel := context.WithTimeout(ctx, p.URLsUntil.Add(-urlsUntilSlack).Sub(g.now()))
+	leased, cancel := context.WithTimeout(ctx, g.batchTime(p))
 	defer cancel()
 	infos, err := b.PutBatch(leased, items, o)
 	if err != nil && leased.Err() != nil && ctx.Err() == nil {
-		err = &Error{Kind: ErrExpired, Err: errors.New("the batch took longer than the upload's lease, its TTL")}
+		err = &Error{Kind: ErrExpired, Err: fmt.Errorf("the batch took longer than the upload's TTL less %v", maxClockSkew)}
 	}
 	return infos, err
 }

@@ -108,12 +108,16 @@ func TestUploadByBatch(t *testing.T) {
 		id      string
 		masks   int
 		inPlace bool // something lies at a mask's key
+		ttl     time.Duration
 		want    int
 	}{
-		"new group":            {"", many, false, 1},
-		"few masks":            {"", many - 1, false, 0},
-		"ID of the caller's":   {"seg-1", many, false, 0},
-		"something lies there": {"", many, true, 0},
+		"new group":            {"", many, false, 0, 1},
+		"few masks":            {"", many - 1, false, 0, 0},
+		"ID of the caller's":   {"seg-1", many, false, 0, 0},
+		"something lies there": {"", many, true, 0, 0},
+		"time for a batch":     {"", many, false, 17 * time.Minute, 1},
+		"too little of it":     {"", many, false, 16*time.Minute - 1, 0},
+		"no time for a batch":  {"", many, false, time.Minute, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := &batches{Memory: new(maskstore.Memory)}
@@ -127,7 +131,8 @@ func TestUploadByBatch(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			done, err := g.Upload(t.Context(), maskFiles(t, tt.masks), nil)
+			opts := &maskstore.GroupUploadOptions{BeginOptions: maskstore.BeginOptions{TTL: tt.ttl}}
+			done, err := g.Upload(t.Context(), maskFiles(t, tt.masks), opts)
 			if err != nil || len(done.Manifest.Masks) != tt.masks || b.n != tt.want {
 				t.Errorf("%d batches, want %d; %v", b.n, tt.want, err)
 			}
@@ -169,7 +174,8 @@ func TestReadMaskDirPassesOver(t *testing.T) {
 	}
 }
 
-// A batch ends while others are still kept out: they never meet one that is under way.
+// A batch ends while others are still kept out, though their clocks are ahead as far as clocks may differ: they never meet one
+// that is under way, nor what the server stores of it within a minute of its end.
 func TestBatchEndsWithItsLease(t *testing.T) {
 	for name, timeout := range map[string]time.Duration{"the lease ends": 2 * time.Hour, "the context ends": time.Minute} {
 		t.Run(name, func(t *testing.T) {
@@ -181,12 +187,19 @@ func TestBatchEndsWithItsLease(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
+				other, err := maskstore.NewGroup(b.Memory, "ct-42", g.ID(), &maskstore.GroupOptions{
+					Now: func() time.Time { return time.Now().Add(15 * time.Minute) },
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
 				begin := func() error {
-					_, err := g.Begin(t.Context(), []maskstore.MaskSpec{{Label: "liver", Size: 1}}, nil)
+					_, err := other.Begin(t.Context(), []maskstore.MaskSpec{{Label: "liver", Size: 1}}, nil)
 					return err
 				}
 				b.before = func(ctx context.Context) error {
 					<-ctx.Done()
+					time.Sleep(time.Minute - 1)
 					if err := begin(); !errors.Is(err, maskstore.ErrUploadOpen) {
 						t.Errorf("others begin before the batch has ended: %v", err)
 					}

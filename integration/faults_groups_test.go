@@ -273,19 +273,29 @@ func (c *canceller) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// cancelAt gives a storage with which the context ends at the nth request: before it is sent, or after it was answered.
+// cancelAt gives a storage with which the context ends at the nth request: before it is sent, or after it was answered. From
+// then on the server stalls but for what aborts an upload, so that a call which goes on is late. In the end it is refused.
 func (e *faultEnv) cancelAt(n int, before bool) (s *maskstore.MinIO, ctx context.Context) {
 	ctx, cancel := context.WithCancel(e.Context())
 	e.Cleanup(cancel)
-	if before {
-		return e.over(at(n, maskstoretest.Fault{Hook: cancel}).RoundTripper(e.opts.HTTPClient.Transport)), ctx
+	f := &maskstoretest.Faulty{Plan: func(c maskstoretest.Call) (fault maskstoretest.Fault) {
+		if before && c.N == n {
+			fault.Hook = cancel
+		}
+		if (fault.Hook != nil || ctx.Err() != nil) && c.Op != "AbortMultipartUpload" {
+			fault.Delay, fault.Answer = 2*patience, &maskstoretest.Answer{Status: http.StatusForbidden}
+		}
+		return fault
+	}}
+	transport := f.RoundTripper(e.opts.HTTPClient.Transport)
+	if !before {
+		transport = &canceller{transport, f, n, cancel}
 	}
-	f := &maskstoretest.Faulty{}
-	return e.over(&canceller{f.RoundTripper(e.opts.HTTPClient.Transport), f, n, cancel}), ctx
+	return e.over(transport), ctx
 }
 
 // patience is how long a call may take to come back after its context has ended: more than it needs on a machine that is
-// busy, less than one takes that does not heed it.
+// busy, less than one takes that waits for a server that stalls.
 const patience = 30 * time.Second
 
 // The context ends at each single request, while a group is written. Another run does what is left.

@@ -39,12 +39,14 @@ func TestFaultyEndsAsTheWire(t *testing.T) {
 		do    func(maskstore.ObjectStorage) error
 		want  error
 	}{
-		"get, flipped":                     {maskstoretest.Fault{Response: flip}, get(key, nil), maskstore.ErrChecksum},
-		"get of parts by SHA-256, flipped": {maskstoretest.Fault{Response: flip}, get(partsKey, &maskstore.GetOptions{SHA256: sum}), maskstore.ErrChecksum},
-		"get of parts, flipped":            {maskstoretest.Fault{Response: flip}, get(partsKey, nil), maskstore.ErrChecksum},
-		"get of a range, flipped":          {maskstoretest.Fault{Response: flip}, get(key, &maskstore.GetOptions{Length: 1000}), nil},
-		"get, reset":                       {maskstoretest.Fault{Response: reset}, get(key, nil), maskstore.ErrUnavailable},
-		"get of a range, reset":            {maskstoretest.Fault{Response: reset}, get(key, &maskstore.GetOptions{Length: 1000}), maskstore.ErrUnavailable},
+		"get, flipped":                              {maskstoretest.Fault{Response: flip}, get(key, nil), maskstore.ErrChecksum},
+		"get of parts by SHA-256, flipped":          {maskstoretest.Fault{Response: flip}, get(partsKey, &maskstore.GetOptions{SHA256: sum}), maskstore.ErrChecksum},
+		"get of parts, flipped":                     {maskstoretest.Fault{Response: flip}, get(partsKey, nil), maskstore.ErrChecksum},
+		"get of a range, flipped":                   {maskstoretest.Fault{Response: flip}, get(key, &maskstore.GetOptions{Length: 1000}), nil},
+		"get of a verified range, flipped":          {maskstoretest.Fault{Response: flip}, get(key, &maskstore.GetOptions{Length: 1000, Verify: true}), maskstore.ErrChecksum},
+		"get of a verified range of parts, flipped": {maskstoretest.Fault{Response: flip}, get(partsKey, &maskstore.GetOptions{Offset: 1, Length: 1000, Verify: true}), maskstore.ErrChecksum},
+		"get, reset":                                {maskstoretest.Fault{Response: reset}, get(key, nil), maskstore.ErrUnavailable},
+		"get of a range, reset":                     {maskstoretest.Fault{Response: reset}, get(key, &maskstore.GetOptions{Length: 1000}), maskstore.ErrUnavailable},
 	} {
 		t.Run(name, func(t *testing.T) {
 			plan := func(c maskstoretest.Call) maskstoretest.Fault {

@@ -19,9 +19,9 @@ import (
 //
 // Damage ends as it does between a storage and its server: a reset is ErrUnavailable, a flipped bit ErrChecksum where a
 // SHA-256 tells: PutOptions.SHA256, a part's Body.SHA256, and of a whole read GetOptions.SHA256 or else the object's, or its
-// parts'. Where none does, as in a range and in what is put without one, the damaged bytes are read, or stored, without an
-// error. What goes over the wire, with the checksums that a storage adds by itself and the attempts that it makes again,
-// RoundTripper damages.
+// parts'. A range ends so with GetOptions.Verify, wherever in what is read the bit is. Where nothing tells, as in any other
+// range and in what is put without a SHA-256, the damaged bytes are read, or stored, without an error. What goes over the
+// wire, with the checksums that a storage adds by itself and the attempts that it makes again, RoundTripper damages.
 func (f *Faulty) Storage(s maskstore.ObjectStorage) maskstore.ObjectStorage {
 	return &faultyStorage{f, s}
 }
@@ -143,7 +143,13 @@ func (s *faultyStorage) Get(ctx context.Context, key string, opts *maskstore.Get
 		if opts != nil {
 			o = *opts
 		}
-		checked := &checkedBody{key: key, hash: sha256.New()}
+		checked := &checkedBody{key: key, hash: sha256.New(), size: object.Size - o.Offset}
+		if o.Length > 0 {
+			checked.size = min(checked.size, o.Length)
+		}
+		if o.Verify {
+			checked.flipAt = (fault.Response.FlipBit + 7) / 8
+		}
 		if o.Offset == 0 && o.Length == 0 {
 			checked.pieces = object.Parts
 			if sum := cmp.Or(o.SHA256, object.SHA256); !sum.IsZero() {
@@ -164,24 +170,28 @@ type checkedBody struct {
 	hash   hash.Hash        // of the first of them
 	n      int64            // how many bytes of it have come
 	wrong  error            // what one that came has instead
+	flipAt int64            // the byte, counted from 1, whose damage is told, whatever the pieces; 0: none
+	read   int64            // how many bytes have come
+	size   int64            // how many come if all goes well
 }
 
 func (b *checkedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	b.check(p[:n])
-	if err == nil {
-		return n, nil
-	}
-	if err != io.EOF {
+	if err != nil && err != io.EOF {
 		return n, failed("Get", b.key, err)
 	}
-	if b.wrong != nil {
+	if b.wrong != nil && (b.read >= b.size || err == io.EOF) {
 		return 0, &maskstore.Error{Op: "Get", Key: b.key, Kind: maskstore.ErrChecksum, Err: b.wrong}
 	}
-	return n, io.EOF
+	return n, err
 }
 
 func (b *checkedBody) check(p []byte) {
+	if at := b.flipAt - b.read; at > 0 && at <= int64(len(p)) {
+		b.wrong = errors.New("the content has another SHA-256")
+	}
+	b.read += int64(len(p))
 	for len(p) > 0 && len(b.pieces) > 0 {
 		piece := b.pieces[0]
 		n := min(int64(len(p)), piece.Size-b.n)

@@ -199,6 +199,9 @@ func TestFaultyFlippedBitIsTold(t *testing.T) {
 		"by the object's":           {whole, maskstore.GetOptions{}, maskstore.ErrChecksum},
 		"a range":                   {whole, maskstore.GetOptions{Length: 3}, nil},
 		"the end":                   {whole, maskstore.GetOptions{Offset: 2}, nil},
+		"a verified range":          {whole, maskstore.GetOptions{Length: 3, Verify: true}, maskstore.ErrChecksum},
+		"a verified range's end":    {whole, maskstore.GetOptions{Offset: 4, Verify: true}, maskstore.ErrChecksum},
+		"a verified range of parts": {inParts, maskstore.GetOptions{Offset: 1, Length: 3, Verify: true}, maskstore.ErrChecksum},
 		"in parts, by the caller's": {inParts, maskstore.GetOptions{SHA256: maskstore.SumSHA256(append(first, content...))}, maskstore.ErrChecksum},
 		"in parts, by theirs":       {inParts, maskstore.GetOptions{}, maskstore.ErrChecksum},
 	} {
@@ -212,6 +215,13 @@ func TestFaultyFlippedBitIsTold(t *testing.T) {
 			wantFault(t, err, row.want)
 			if err == nil && bytes.Contains(content, got) {
 				t.Errorf("read %q, which is not damaged", got)
+			}
+			size := object.Size - row.opts.Offset
+			if row.opts.Length > 0 {
+				size = row.opts.Length
+			}
+			if err != nil && int64(len(got)) == size {
+				t.Error("all was read before it was told")
 			}
 		})
 	}
