@@ -63,7 +63,7 @@ func (g *Group) DownloadURLs(ctx context.Context, opts *DownloadURLsOptions) (*M
 		if url.Header = url.Header.Clone(); url.Header == nil {
 			url.Header = make(http.Header)
 		}
-		url.Header.Set("If-Match", `"`+mask.ETag+`"`)
+		url.Header.Set("If-Match", quoteETag(mask.ETag))
 		urls[i] = MaskURL{Mask: mask, URL: url}
 	}
 	return &doc.Manifest, urls, nil

@@ -190,8 +190,6 @@ func answerPut(w http.ResponseWriter, r *http.Request, etag string, sum SHA256) 
 	}
 }
 
-func quoteETag(etag string) string { return `"` + etag + `"` }
-
 var (
 	errNoSuchKey    = refuse(http.StatusNotFound, "NoSuchKey", "The specified key does not exist.")
 	errPrecondition = refuse(http.StatusPreconditionFailed, "PreconditionFailed", "At least one of the pre-conditions you specified did not hold.")

@@ -56,7 +56,7 @@ func (s *S3) putParts(ctx context.Context, key string, body io.Reader, o *PutOpt
 		ServerSideEncryption: s.sse(), ChecksumAlgorithm: types.ChecksumAlgorithmSha256,
 	}
 	if o.IfMatch != "" {
-		input.IfMatch = aws.String(`"` + o.IfMatch + `"`)
+		input.IfMatch = aws.String(quoteETag(o.IfMatch))
 	}
 	if o.NoOverwrite {
 		input.IfNoneMatch = aws.String("*")

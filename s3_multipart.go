@@ -39,7 +39,7 @@ func (s *S3) copy(ctx context.Context, src, dst string, o *CopyOptions) (ObjectI
 		ServerSideEncryption: s.sse(), ChecksumAlgorithm: types.ChecksumAlgorithmSha256,
 	}
 	if o.IfMatch != "" {
-		in.CopySourceIfMatch = aws.String(`"` + o.IfMatch + `"`)
+		in.CopySourceIfMatch = aws.String(quoteETag(o.IfMatch))
 	}
 	out, err := s.sdk.CopyObject(ctx, in)
 	if err != nil {
@@ -195,7 +195,7 @@ func (s *S3) complete(ctx context.Context, key, uploadID string, parts []Part, o
 		Bucket: &s.bucket, Key: &key, UploadId: &uploadID, MultipartUpload: &types.CompletedMultipartUpload{Parts: completed},
 	}
 	if o.IfMatch != "" {
-		in.IfMatch = aws.String(`"` + o.IfMatch + `"`)
+		in.IfMatch = aws.String(quoteETag(o.IfMatch))
 	}
 	if o.NoOverwrite {
 		in.IfNoneMatch = aws.String("*")

@@ -19,7 +19,7 @@ func uploadHeaders(opts *UploadURLOptions) []sigv4.Param {
 		h = append(h, sigv4.Param{Name: "content-type", Value: opts.ContentType})
 	}
 	if opts.IfMatch != "" {
-		h = append(h, sigv4.Param{Name: "if-match", Value: `"` + opts.IfMatch + `"`})
+		h = append(h, sigv4.Param{Name: "if-match", Value: quoteETag(opts.IfMatch)})
 	}
 	if opts.NoOverwrite {
 		h = append(h, sigv4.Param{Name: "if-none-match", Value: "*"})

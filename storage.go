@@ -311,6 +311,9 @@ func checkETag(etag string) error {
 	return nil
 }
 
+// quoteETag gives an ETag as headers have it.
+func quoteETag(etag string) string { return `"` + etag + `"` }
+
 func (o *GetOptions) check() error {
 	switch {
 	case o.Offset < 0:
