@@ -131,7 +131,7 @@ func (e *UploadOpenError) Error() string {
 // urlsUntilSlack is how long the write between the first look at the clock and the last signature may take.
 const urlsUntilSlack = time.Minute
 
-// maxClockSkew is how far the clocks of two servers may differ, as each may from S3's.
+// maxClockSkew is how far the clocks of two servers may differ, as S3 allows each to from its own.
 const maxClockSkew = 15 * time.Minute
 
 // casAttempts bounds how often a write is tried again because another came first. Each such time someone got on.

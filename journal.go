@@ -164,7 +164,7 @@ func abortRecorded(ctx context.Context, m MultipartStorage, r *UploadRecord) err
 		if err != nil {
 			return deniedWithout("s3:ListBucketMultipartUploads", err)
 		}
-		if age := up.Initiated.Sub(r.BegunAt); up.Key == r.Key && -requestTTL <= age && age <= longestBegin {
+		if age := up.Initiated.Sub(r.BegunAt); up.Key == r.Key && -maxClockSkew <= age && age <= longestBegin {
 			open = append(open, up)
 		}
 	}

@@ -114,7 +114,7 @@ func (s *S3) explain(kind error, status int, code string, header http.Header, er
 		// Whatever the code: to a PUT MinIO answers MissingFields, and to a HEAD there is none.
 		kind, err = ErrWrongRegion, inRegion(region, err)
 	case kind == ErrClockSkew || kind == ErrExpired && code == "AccessDenied",
-		kind == ErrAccessDenied && code == "" && offset.Abs() > requestTTL: // to a HEAD there is no code
+		kind == ErrAccessDenied && code == "" && offset.Abs() > maxClockSkew: // to a HEAD there is no code
 		kind = ErrClockSkew
 		err = fmt.Errorf("%s: %w", clocks(now, header.Get("Date"), offset), err)
 	case code == "SignatureDoesNotMatch":

@@ -8,13 +8,12 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/pacs-extension/maskstore/internal/sigv4"
 )
 
-// requestTTL is how long a request that S3 signs for itself works: what S3 allows clocks to differ.
-const requestTTL = 15 * time.Minute
+// requestTTL is how long a request that S3 signs for itself works.
+const requestTTL = maxClockSkew
 
 // request is a request that S3 signs for itself.
 type request struct {
