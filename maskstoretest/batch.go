@@ -187,11 +187,7 @@ var noBatchTests = map[string]func(*env){
 
 func (e *env) batch() maskstore.BatchPutter {
 	e.Helper()
-	b, ok := maskstore.As[maskstore.BatchPutter](e.storage)
-	if !ok {
-		e.Fatal("As finds no BatchPutter, and NoBatch is not set")
-	}
-	return b
+	return capability[maskstore.BatchPutter](e, "BatchPutter, and NoBatch")
 }
 
 // items gives n small items, no two alike.

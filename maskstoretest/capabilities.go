@@ -89,20 +89,22 @@ var copyTests = map[string]func(*env){
 
 func (e *env) copier() maskstore.Copier {
 	e.Helper()
-	c, ok := maskstore.As[maskstore.Copier](e.storage)
-	if !ok {
-		e.Fatal("As finds no Copier, and NoCopy is not set")
-	}
-	return c
+	return capability[maskstore.Copier](e, "Copier, and NoCopy")
 }
 
 func (e *env) multipart() maskstore.MultipartStorage {
 	e.Helper()
-	m, ok := maskstore.As[maskstore.MultipartStorage](e.storage)
+	return capability[maskstore.MultipartStorage](e, "MultipartStorage, and NoMultipart")
+}
+
+// capability gives what As must find; missing names it, and the option that says that there is none.
+func capability[T any](e *env, missing string) T {
+	e.Helper()
+	c, ok := maskstore.As[T](e.storage)
 	if !ok {
-		e.Fatal("As finds no MultipartStorage, and NoMultipart is not set")
+		e.Fatalf("As finds no %s is not set", missing)
 	}
-	return m
+	return c
 }
 
 var noCopyTests = map[string]func(*env){
