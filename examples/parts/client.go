@@ -11,6 +11,7 @@ import (
 	"path"
 
 	"github.com/pacs-extension/maskstore"
+	"github.com/pacs-extension/maskstore/examples/internal/setup"
 )
 
 // client is one of the PACS server's, as a browser is: JSON over HTTP, and no credentials of the storage.
@@ -58,16 +59,7 @@ func (c *client) send(ctx context.Context, file io.ReaderAt, begun maskstore.Rev
 
 // post makes a request to the PACS server, and decodes the answer into v, unless that is nil.
 func (c *client) post(ctx context.Context, path string, q request, v any) error {
-	data, err := json.Marshal(q)
-	if err != nil {
-		return err
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url+path, bytes.NewReader(data))
-	if err != nil {
-		return err
-	}
-	req.Header.Set("Content-Type", "application/json")
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := setup.Ask(ctx, http.MethodPost, c.url+path, q)
 	if err != nil {
 		return err
 	}

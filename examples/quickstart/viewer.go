@@ -1,16 +1,14 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
-	"net/http"
 	"path"
 	"time"
 
 	"github.com/pacs-extension/maskstore"
+	"github.com/pacs-extension/maskstore/examples/internal/setup"
 )
 
 // viewer is a client of the PACS server, as a browser is one: JSON over HTTP, and no credentials of the storage.
@@ -129,20 +127,7 @@ func (v *viewer) download(ctx context.Context, annotation, group string) (map[st
 
 // call makes a request to the PACS server, and decodes the answer into v.
 func (v *viewer) call(ctx context.Context, method, path string, body, answer any) error {
-	var sent io.Reader
-	if body != nil {
-		data, err := json.Marshal(body)
-		if err != nil {
-			return err
-		}
-		sent = bytes.NewReader(data)
-	}
-	req, err := http.NewRequestWithContext(ctx, method, v.server+path, sent)
-	if err != nil {
-		return err
-	}
-	req.Header.Set("Content-Type", "application/json")
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := setup.Ask(ctx, method, v.server+path, body)
 	if err != nil {
 		return err
 	}

@@ -1,11 +1,14 @@
-// Package setup opens the storage that an example's user has configured, and runs servers on this machine.
+// Package setup opens the storage that an example's user has configured, runs servers on this machine, and asks them.
 package setup
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -64,4 +67,22 @@ func Serve(h http.Handler) (url string, stop func(), err error) {
 			panic(err)
 		}
 	}, nil
+}
+
+// Ask makes a request to a PACS server, with body as JSON unless that is nil. The caller closes the answer's body.
+func Ask(ctx context.Context, method, url string, body any) (*http.Response, error) {
+	var sent io.Reader
+	if body != nil {
+		data, err := json.Marshal(body)
+		if err != nil {
+			return nil, err
+		}
+		sent = bytes.NewReader(data)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, url, sent)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	return http.DefaultClient.Do(req)
 }
