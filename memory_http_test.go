@@ -272,7 +272,7 @@ func TestMemoryRefusesSigned(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			m.Bucket = test.bucket
-			signed, err := m.sign(t.Context(), test.key, 0, 0, &sigv4.Request{Method: test.method})
+			signed, err := m.sign(t.Context(), test.key, 0, 0, &sigv4.Request{Method: test.method}, nil)
 			m.Bucket = ""
 			answer, body := send(t, client, signedRequest(t, signed, err, "a"))
 			if answer.StatusCode != test.status || test.code != "" && errorCode(t, body) != test.code || test.code == "" && body != "" {

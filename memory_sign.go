@@ -20,7 +20,7 @@ func (m *Memory) UploadURL(ctx context.Context, key string, opts *UploadURLOptio
 	if err := cmp.Or(ValidKey(key), o.check()); err != nil {
 		return SignedURL{}, opError("UploadURL", key, nil, err)
 	}
-	signed, err := m.sign(ctx, key, o.TTL, o.Size, &sigv4.Request{Method: http.MethodPut, Header: uploadHeaders(o)})
+	signed, err := m.sign(ctx, key, o.TTL, o.Size, &sigv4.Request{Method: http.MethodPut}, uploadHeaders(nil, o))
 	return signed, opError("UploadURL", key, nil, err)
 }
 
@@ -31,8 +31,8 @@ func (m *Memory) UploadPartURL(ctx context.Context, key, uploadID string, partNu
 	if err := checkPartURL(key, uploadID, partNumber, o); err != nil {
 		return SignedURL{}, opError(op, key, nil, err)
 	}
-	r := &sigv4.Request{Method: http.MethodPut, Query: partQuery(uploadID, partNumber), Header: uploadHeaders(o)}
-	signed, err := m.sign(ctx, key, o.TTL, o.Size, r)
+	r := &sigv4.Request{Method: http.MethodPut, Query: partQuery(uploadID, partNumber)}
+	signed, err := m.sign(ctx, key, o.TTL, o.Size, r, uploadHeaders(nil, o))
 	return signed, opError(op, key, nil, err)
 }
 
@@ -42,20 +42,20 @@ func (m *Memory) DownloadURL(ctx context.Context, key string, opts *DownloadURLO
 	if err := cmp.Or(ValidKey(key), o.check()); err != nil {
 		return SignedURL{}, opError("DownloadURL", key, nil, err)
 	}
-	signed, err := m.sign(ctx, key, o.TTL, 0, &sigv4.Request{Method: http.MethodGet, Query: downloadQuery(key, o)})
+	signed, err := m.sign(ctx, key, o.TTL, 0, &sigv4.Request{Method: http.MethodGet, Query: downloadQuery(key, o)}, nil)
 	return signed, opError("DownloadURL", key, nil, err)
 }
 
 // sign fills in what all requests of this Memory share, and signs.
-func (m *Memory) sign(ctx context.Context, key string, ttl time.Duration, size int64, r *sigv4.Request) (SignedURL, error) {
+func (m *Memory) sign(ctx context.Context, key string, ttl time.Duration, size int64, r *sigv4.Request, bound []sigv4.Param) (SignedURL, error) {
 	ttl, err := m.ttl(ttl)
 	if err := cmp.Or(err, m.checkOrigin(), checkBucket("Bucket", m.bucket()), ctx.Err()); err != nil {
 		return SignedURL{}, err
 	}
 	r.Scheme, r.Host, _ = strings.Cut(strings.ToLower(strings.TrimRight(m.BaseURL, "/")), "://") // as browsers send it
-	r.Path = "/" + m.bucket() + "/" + key
+	r.Base, r.Path = "/"+m.bucket()+"/", key
 	r.Region, r.Time, r.TTL = memoryRegion, m.now(), ttl
-	return presign(&m.signer, m.keyPair(), r, size), nil
+	return presign(&m.signer, m.keyPair(), r, bound, size), nil
 }
 
 func (m *Memory) checkOrigin() error {

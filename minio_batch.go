@@ -192,7 +192,7 @@ func (m *MinIO) putTar(ctx context.Context, items []UploadItem, indexes []int, f
 	bound := &UploadURLOptions{ContentType: "application/x-tar", Size: int64(data.Len()), SHA256: SumSHA256(data.Bytes())}
 	extract := sigv4.Param{Name: "x-amz-meta-snowball-auto-extract", Value: "true"}
 	resp, _, err := m.do(ctx, &request{
-		method: http.MethodPut, key: key, signed: append(m.uploadHeaders(bound), extract), body: bytesBody(data.Bytes(), bound.SHA256), status: http.StatusOK,
+		method: http.MethodPut, key: key, signed: append(m.uploadHeaders(nil, bound), extract), body: bytesBody(data.Bytes(), bound.SHA256), status: http.StatusOK,
 	})
 	if err == nil {
 		discard(resp)

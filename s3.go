@@ -256,7 +256,7 @@ func (s *S3) keys(ctx context.Context) (aws.Credentials, error) {
 }
 
 // sign signs r, which has a method and what is particular to it, for a key at a location.
-func (s *S3) sign(ctx context.Context, at location, key string, r *sigv4.Request, ttl time.Duration, size int64) (SignedURL, error) {
+func (s *S3) sign(ctx context.Context, at location, key string, r *sigv4.Request, bound []sigv4.Param, ttl time.Duration, size int64) (SignedURL, error) {
 	c, err := s.keys(ctx)
 	if err != nil {
 		return SignedURL{}, err
@@ -269,8 +269,8 @@ func (s *S3) sign(ctx context.Context, at location, key string, r *sigv4.Request
 		}
 		ttl = min(ttl, left)
 	}
-	r.Scheme, r.Host, r.Path, r.Region, r.Time, r.TTL = at.scheme, at.host, at.path+key, s.region, now, ttl
-	return presign(&s.signer, sigv4.Credentials{AccessKey: c.AccessKeyID, SecretKey: c.SecretAccessKey, SessionToken: c.SessionToken}, r, size), nil
+	r.Scheme, r.Host, r.Base, r.Path, r.Region, r.Time, r.TTL = at.scheme, at.host, at.path, key, s.region, now, ttl
+	return presign(&s.signer, sigv4.Credentials{AccessKey: c.AccessKeyID, SecretKey: c.SecretAccessKey, SessionToken: c.SessionToken}, r, bound, size), nil
 }
 
 // UploadURL signs a PUT. URLs of temporary credentials end with these at the latest; Expires says so.
@@ -280,12 +280,13 @@ func (s *S3) UploadURL(ctx context.Context, key string, opts *UploadURLOptions) 
 	if err = cmp.Or(ValidKey(key), o.check(), err, ctx.Err()); err != nil {
 		return SignedURL{}, opError("UploadURL", key, nil, err)
 	}
-	u, err := s.sign(ctx, s.public, key, &sigv4.Request{Method: http.MethodPut, Header: s.uploadHeaders(o)}, ttl, o.Size)
+	var buffer [6]sigv4.Param // of all headers there are
+	u, err := s.sign(ctx, s.public, key, &sigv4.Request{Method: http.MethodPut}, s.uploadHeaders(buffer[:0], o), ttl, o.Size)
 	return u, opError("UploadURL", key, nil, err)
 }
 
-func (s *S3) uploadHeaders(o *UploadURLOptions) []sigv4.Param {
-	h := uploadHeaders(o)
+func (s *S3) uploadHeaders(h []sigv4.Param, o *UploadURLOptions) []sigv4.Param {
+	h = uploadHeaders(h, o)
 	if s.encryption != "" {
 		h = append(h, sigv4.Param{Name: "x-amz-server-side-encryption", Value: s.encryption})
 	}
@@ -301,6 +302,6 @@ func (s *S3) DownloadURL(ctx context.Context, key string, opts *DownloadURLOptio
 	if err = cmp.Or(ValidKey(key), o.check(), err, ctx.Err()); err != nil {
 		return SignedURL{}, opError("DownloadURL", key, nil, err)
 	}
-	u, err := s.sign(ctx, s.public, key, &sigv4.Request{Method: http.MethodGet, Query: downloadQuery(key, o)}, ttl, 0)
+	u, err := s.sign(ctx, s.public, key, &sigv4.Request{Method: http.MethodGet, Query: downloadQuery(key, o)}, nil, ttl, 0)
 	return u, opError("DownloadURL", key, nil, err)
 }

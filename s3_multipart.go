@@ -113,7 +113,7 @@ func (s *S3) uploadPart(ctx context.Context, key, uploadID string, partNumber in
 	resp, _, err := s.do(ctx, &request{
 		method: http.MethodPut, key: key, body: body, status: http.StatusOK,
 		query:  partQuery(uploadID, partNumber),
-		signed: uploadHeaders(&UploadURLOptions{Size: body.Size, SHA256: body.SHA256}),
+		signed: uploadHeaders(nil, &UploadURLOptions{Size: body.Size, SHA256: body.SHA256}),
 	})
 	if err != nil {
 		return Part{}, err
@@ -131,8 +131,8 @@ func (s *S3) UploadPartURL(ctx context.Context, key, uploadID string, partNumber
 	if err = cmp.Or(checkPartURL(key, uploadID, partNumber, o), err, ctx.Err()); err != nil {
 		return SignedURL{}, opError(op, key, nil, err)
 	}
-	r := &sigv4.Request{Method: http.MethodPut, Query: partQuery(uploadID, partNumber), Header: uploadHeaders(o)}
-	u, err := s.sign(ctx, s.public, key, r, ttl, o.Size)
+	r := &sigv4.Request{Method: http.MethodPut, Query: partQuery(uploadID, partNumber)}
+	u, err := s.sign(ctx, s.public, key, r, uploadHeaders(nil, o), ttl, o.Size)
 	return u, opError(op, key, nil, err)
 }
 

@@ -57,7 +57,7 @@ func (s *S3) putWhole(ctx context.Context, key string, data []byte, o *PutOption
 		ContentType: cmp.Or(o.ContentType, typeByName(key)), Size: int64(len(data)), SHA256: SumSHA256(data),
 		IfMatch: o.IfMatch, NoOverwrite: o.NoOverwrite,
 	}
-	resp, maybeDone, err := s.do(ctx, &request{method: http.MethodPut, key: key, signed: s.uploadHeaders(bound), body: bytesBody(data, bound.SHA256), status: http.StatusOK})
+	resp, maybeDone, err := s.do(ctx, &request{method: http.MethodPut, key: key, signed: s.uploadHeaders(nil, bound), body: bytesBody(data, bound.SHA256), status: http.StatusOK})
 	etag := ""
 	if err == nil {
 		defer discard(resp)

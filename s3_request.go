@@ -42,7 +42,7 @@ func (s *S3) do(ctx context.Context, q *request) (resp *http.Response, maybeDone
 
 // once makes one attempt. It signs it itself: the pauses before it may outlast a signature, and the credentials.
 func (s *S3) once(ctx context.Context, q *request) (*http.Response, *failure) {
-	u, err := s.sign(ctx, s.own, q.key, &sigv4.Request{Method: q.method, Query: q.query, Header: q.signed}, requestTTL, q.body.Size)
+	u, err := s.sign(ctx, s.own, q.key, &sigv4.Request{Method: q.method, Query: q.query}, q.signed, requestTTL, q.body.Size)
 	if err != nil {
 		return nil, &failure{err: err}
 	}

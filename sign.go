@@ -9,9 +9,8 @@ import (
 	"github.com/pacs-extension/maskstore/internal/sigv4"
 )
 
-// uploadHeaders are the headers that bind a signed PUT to opts, by their names in lower case.
-func uploadHeaders(opts *UploadURLOptions) []sigv4.Param {
-	h := make([]sigv4.Param, 0, 6)
+// uploadHeaders appends the headers that bind a signed PUT to opts, by their names in lower case, to h.
+func uploadHeaders(h []sigv4.Param, opts *UploadURLOptions) []sigv4.Param {
 	if opts.Size > 0 {
 		h = append(h, sigv4.Param{Name: "content-length", Value: strconv.FormatInt(opts.Size, 10)})
 	}
@@ -83,17 +82,17 @@ func canonicalName(name string) string {
 }
 
 // presign signs r, whose TTL is in whole seconds.
-func presign(s *sigv4.Signer, c sigv4.Credentials, r *sigv4.Request, size int64) SignedURL {
-	header := make(http.Header, len(r.Header))
-	values := make([]string, len(r.Header)) // of all headers, in one piece
-	for i, h := range r.Header {
+func presign(s *sigv4.Signer, c sigv4.Credentials, r *sigv4.Request, bound []sigv4.Param, size int64) SignedURL {
+	header := make(http.Header, len(bound))
+	values := make([]string, len(bound)) // of all headers, in one piece
+	for i, h := range bound {
 		if h.Name != "content-length" {
 			values[i] = h.Value
 			header[canonicalName(h.Name)] = values[i : i+1 : i+1]
 		}
 	}
 	return SignedURL{
-		Method: r.Method, URL: s.Presign(c, r), Header: header, ContentLength: size,
+		Method: r.Method, URL: s.Presign(c, r, bound), Header: header, ContentLength: size,
 		Expires: time.Unix(r.Time.Unix(), 0).UTC().Add(r.TTL),
 	}
 }

@@ -175,8 +175,8 @@ func floorPeer(s *server) peer {
 	send := func(ctx context.Context, method string, o object, body io.Reader, header ...sigv4.Param) (*http.Response, error) {
 		signed := signer.Presign(sigv4.Credentials{AccessKey: accessKey, SecretKey: secretKey}, &sigv4.Request{
 			Method: method, Scheme: "http", Host: strings.TrimPrefix(s.endpoint, "http://"), Path: "/" + bucket + "/" + o.key,
-			Header: header, Region: region, Time: time.Now(), TTL: time.Minute,
-		})
+			Region: region, Time: time.Now(), TTL: time.Minute,
+		}, header)
 		req, err := http.NewRequestWithContext(ctx, method, signed, body)
 		if err != nil {
 			return nil, err

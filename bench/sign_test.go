@@ -50,12 +50,11 @@ func BenchmarkSign(b *testing.B) {
 		signed(library, signUpload(openLibrary(b, s), mask, ttl)),
 		signed(library+"-arithmetic", func() error {
 			arithmetic.Presign(sigv4.Credentials{AccessKey: accessKey, SecretKey: secretKey}, &sigv4.Request{
-				Method: http.MethodPut, Scheme: "https", Host: "storage.example:9000", Path: "/" + bucket + "/" + mask.key,
-				Header: []sigv4.Param{
-					{Name: "content-length", Value: "2700"}, {Name: "content-type", Value: pngType}, {Name: "if-none-match", Value: "*"},
-					{Name: "x-amz-checksum-sha256", Value: mask.sha256.Base64()},
-				},
+				Method: http.MethodPut, Scheme: "https", Host: "storage.example:9000", Base: "/" + bucket + "/", Path: mask.key,
 				Region: region, Time: time.Now(), TTL: ttl,
+			}, []sigv4.Param{
+				{Name: "content-length", Value: "2700"}, {Name: "content-type", Value: pngType}, {Name: "if-none-match", Value: "*"},
+				{Name: "x-amz-checksum-sha256", Value: mask.sha256.Base64()},
 			})
 			return nil
 		}),

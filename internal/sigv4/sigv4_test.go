@@ -16,9 +16,17 @@ import (
 	"github.com/aws/smithy-go/encoding/httpbinding"
 )
 
+// signing is a request and the headers that are bound.
+type signing struct {
+	Request
+	Header []Param
+}
+
+func (r *signing) presign(s *Signer, c Credentials) string { return s.Presign(c, &r.Request, r.Header) }
+
 // reference signs as the SDK does when nothing that is bound moves to the query. A signer of its own for each call
 // has no cache to be wrong.
-func reference(t testing.TB, c Credentials, r *Request) string {
+func reference(t testing.TB, c Credentials, r *signing) string {
 	t.Helper()
 	query := url.Values{"X-Amz-Expires": {strconv.FormatInt(int64(r.TTL/time.Second), 10)}}
 	for _, p := range r.Query {
@@ -27,7 +35,7 @@ func reference(t testing.TB, c Credentials, r *Request) string {
 	req := &http.Request{
 		Method: r.Method,
 		URL: &url.URL{
-			Scheme: r.Scheme, Host: r.Host, Path: r.Path, RawPath: httpbinding.EscapePath(r.Path, false), RawQuery: query.Encode(),
+			Scheme: r.Scheme, Host: r.Host, Path: r.Base + r.Path, RawPath: httpbinding.EscapePath(r.Base+r.Path, false), RawQuery: query.Encode(),
 		},
 		Header: http.Header{},
 	}
@@ -56,18 +64,20 @@ func reference(t testing.TB, c Credentials, r *Request) string {
 }
 
 // uploadRequest is what a storage signs for a mask.
-func uploadRequest() (Credentials, *Request) {
-	return Credentials{AccessKey: "AKIAIOSFODNN7EXAMPLE", SecretKey: "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"}, &Request{
-		Method: "PUT", Scheme: "https", Host: "pacs-masks.s3.eu-central-1.amazonaws.com",
-		Path: "/mask/annotation-1/group-1/0042_liver.png", Query: []Param{{"x-id", "PutObject"}},
-		Header: []Param{
+func uploadRequest() (Credentials, *signing) {
+	return Credentials{AccessKey: "AKIAIOSFODNN7EXAMPLE", SecretKey: "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"}, &signing{
+		Request{
+			Method: "PUT", Scheme: "https", Host: "pacs-masks.s3.eu-central-1.amazonaws.com",
+			Path: "/mask/annotation-1/group-1/0042_liver.png", Query: []Param{{"x-id", "PutObject"}},
+			Region: "eu-central-1", Time: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), TTL: 600 * time.Second,
+		},
+		[]Param{
 			{"content-type", "image/png"},
 			{"content-length", "2711"},
 			{"if-none-match", "*"},
 			{"x-amz-checksum-sha256", "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="},
 			{"x-amz-server-side-encryption", "AES256"},
 		},
-		Region: "eu-central-1", Time: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), TTL: 600 * time.Second,
 	}
 }
 
@@ -78,7 +88,7 @@ func TestDocumented(t *testing.T) {
 	got := new(Signer).Presign(c, &Request{
 		Method: "GET", Scheme: "https", Host: "examplebucket.s3.amazonaws.com", Path: "/test.txt",
 		Region: "us-east-1", Time: time.Date(2013, 5, 24, 0, 0, 0, 0, time.UTC), TTL: 24 * time.Hour,
-	})
+	}, nil)
 	const want = "https://examplebucket.s3.amazonaws.com/test.txt?X-Amz-Algorithm=AWS4-HMAC-SHA256&" +
 		"X-Amz-Credential=AKIAIOSFODNN7EXAMPLE%2F20130524%2Fus-east-1%2Fs3%2Faws4_request&X-Amz-Date=20130524T000000Z&" +
 		"X-Amz-Expires=86400&X-Amz-SignedHeaders=host&" +
@@ -117,21 +127,22 @@ func (r random) value() string {
 
 func pick[T any](r random, from ...T) T { return from[r.IntN(len(from))] }
 
-func (r random) request() (Credentials, *Request) {
+func (r random) request() (Credentials, *signing) {
 	c := Credentials{AccessKey: "AK" + r.text(6), SecretKey: r.text(40)}
 	if r.IntN(3) == 0 {
 		c.SessionToken = "T" + r.text(60)
 	}
-	req := &Request{
+	req := &signing{Request: Request{
 		Method: pick(r, "GET", "PUT", "HEAD", "DELETE", "POST"),
 		Scheme: pick(r, "http", "https"),
 		Host: pick(r, "localhost", "b.s3.amazonaws.com", "127.0.0.1", "[::1]", "[2001:db8::1]", "xn--hnsl-loa.example") +
 			pick(r, "", "", ":80", ":443", ":9000", ":8080", ":180"),
-		Path:   "/" + r.text(30),
+		Base:   "/" + r.text(5),
+		Path:   r.text(30),
 		Region: pick(r, "us-east-1", "eu-central-1", "ap-northeast-2", "local", r.text(5)),
 		Time:   time.Unix(r.Int64N(4e9)-1e9, r.Int64N(1e9)).In(time.FixedZone("", r.IntN(100000)-50000)),
 		TTL:    time.Duration(r.Int64N(int64(maxTTL))),
-	}
+	}}
 	for range r.IntN(4) {
 		name := pick(r, "response-content-type", "response-content-disposition", "partNumber", "uploadId", "X-Amy", "X-B", "A", "a", "a-", "a0", r.text(5))
 		req.Query = append(req.Query, Param{name, r.text(12)})
@@ -164,7 +175,7 @@ func TestAgainstSDK(t *testing.T) {
 		} else if i%4 == 1 {
 			c.SecretKey = fresh.SecretKey
 		}
-		if got, want := s.Presign(c, req), reference(t, c, req); got != want {
+		if got, want := req.presign(&s, c), reference(t, c, req); got != want {
 			t.Fatalf("case %d, %+v:\ngot  %s\nwant %s", i, req, got, want)
 		}
 	}
@@ -182,11 +193,11 @@ func FuzzPresign(f *testing.F) {
 			name = "x" + name // which are not for a caller
 		}
 		c := Credentials{"AK", "SK", token}
-		req := &Request{
+		req := &signing{Request{
 			Method: "PUT", Scheme: "http", Host: host, Path: "/" + path, Query: []Param{{name, value}},
-			Header: []Param{{"content-type", header}}, Region: "r", Time: time.Unix(at, 0), TTL: time.Duration(seconds) * time.Second,
-		}
-		if got, want := new(Signer).Presign(c, req), reference(t, c, req); got != want {
+			Region: "r", Time: time.Unix(at, 0), TTL: time.Duration(seconds) * time.Second,
+		}, []Param{{"content-type", header}}}
+		if got, want := req.presign(new(Signer), c), reference(t, c, req); got != want {
 			t.Errorf("got  %s\nwant %s", got, want)
 		}
 	})
@@ -202,7 +213,7 @@ func TestSignerConcurrently(t *testing.T) {
 			req.Time = req.Time.AddDate(0, 0, g%2)
 			want := reference(t, c, req)
 			for range 500 {
-				if got := s.Presign(c, req); got != want {
+				if got := req.presign(&s, c); got != want {
 					t.Errorf("got  %s\nwant %s", got, want)
 					return
 				}
@@ -217,7 +228,7 @@ func TestPresignKeepsRequest(t *testing.T) {
 	c, req := uploadRequest()
 	req.Query = append(req.Query, Param{"a", "b"})
 	before := fmt.Sprint(req)
-	new(Signer).Presign(c, req)
+	req.presign(new(Signer), c)
 	if after := fmt.Sprint(req); after != before {
 		t.Errorf("before %s\nafter  %s", before, after)
 	}
@@ -228,13 +239,13 @@ func BenchmarkPresign(b *testing.B) {
 	var s Signer
 	b.ReportAllocs()
 	for b.Loop() {
-		s.Presign(c, req)
+		req.presign(&s, c)
 	}
 }
 
 func BenchmarkVerify(b *testing.B) {
 	c, req := uploadRequest()
-	r := received(b, new(Signer).Presign(c, req), req)
+	r := received(b, req.presign(new(Signer), c), req)
 	b.ReportAllocs()
 	for b.Loop() {
 		if err := Verify(r, req.Region, req.Time, pair(c)); err != nil {

@@ -18,7 +18,7 @@ func pair(c Credentials) func(string) (Credentials, bool) {
 }
 
 // received is the request as a server gets it from a client that sends what was signed.
-func received(t testing.TB, rawURL string, signed *Request) *http.Request {
+func received(t testing.TB, rawURL string, signed *signing) *http.Request {
 	t.Helper()
 	r, err := http.NewRequest(signed.Method, rawURL, nil)
 	if err != nil {
@@ -45,7 +45,7 @@ func TestVerifyRandom(t *testing.T) {
 		c.AccessKey = strings.ReplaceAll(c.AccessKey, "/", "")
 		req.Region = strings.ReplaceAll(req.Region, "/", "")
 		req.TTL = max(req.TTL, time.Second)
-		url := s.Presign(c, req)
+		url := req.presign(&s, c)
 		if err := Verify(received(t, url, req), req.Region, req.Time, pair(c)); err != nil {
 			t.Fatalf("%s, %+v: %v", url, req, err)
 		}
@@ -65,7 +65,7 @@ func TestVerifyOverHTTP(t *testing.T) {
 	req.Path = "/bucket/mask/a/g/0001_간 (1)+;!.png"
 	req.Header[1].Value = strconv.Itoa(len(body))
 	for _, broken := range []bool{false, true} {
-		url := new(Signer).Presign(c, req)
+		url := req.presign(new(Signer), c)
 		r, err := http.NewRequestWithContext(t.Context(), req.Method, url, bytes.NewReader(body))
 		if err != nil {
 			t.Fatal(err)
@@ -100,7 +100,7 @@ func TestVerifyRefuses(t *testing.T) {
 	drop := func(name string) func(*http.Request) { return func(r *http.Request) { r.Header.Del(name) } }
 	tests := []struct {
 		name   string
-		sign   func(*Credentials, *Request) // before it is signed
+		sign   func(*Credentials, *signing) // before it is signed
 		change func(*http.Request)          // after
 		now    time.Duration                // after it was signed
 		status int
@@ -131,21 +131,21 @@ func TestVerifyRefuses(t *testing.T) {
 		{name: "scope's end", change: replace("aws4_request", "aws5_request"), status: 400, code: "AuthorizationQueryParametersError", text: "terminal"},
 		{name: "expiry no number", change: replace("Expires=600", "Expires=6e2"), status: 400, code: "AuthorizationQueryParametersError", text: "number"},
 		{name: "expiry huge", change: replace("Expires=600", "Expires=99999999999999999999"), status: 400, code: "AuthorizationQueryParametersError", text: "number"},
-		{name: "expiry 0", sign: func(_ *Credentials, r *Request) { r.TTL = 0 }, status: 400, code: "AuthorizationQueryParametersError", text: "from 1 to 604800"},
-		{name: "expiry negative", sign: func(_ *Credentials, r *Request) { r.TTL = -time.Hour }, status: 400, code: "AuthorizationQueryParametersError", text: "from 1 to 604800"},
-		{name: "expiry 7 days", sign: func(_ *Credentials, r *Request) { r.TTL = maxTTL }, now: maxTTL - 1},
-		{name: "expiry over 7 days", sign: func(_ *Credentials, r *Request) { r.TTL = maxTTL + time.Second }, status: 400, code: "AuthorizationQueryParametersError", text: "604800"},
+		{name: "expiry 0", sign: func(_ *Credentials, r *signing) { r.TTL = 0 }, status: 400, code: "AuthorizationQueryParametersError", text: "from 1 to 604800"},
+		{name: "expiry negative", sign: func(_ *Credentials, r *signing) { r.TTL = -time.Hour }, status: 400, code: "AuthorizationQueryParametersError", text: "from 1 to 604800"},
+		{name: "expiry 7 days", sign: func(_ *Credentials, r *signing) { r.TTL = maxTTL }, now: maxTTL - 1},
+		{name: "expiry over 7 days", sign: func(_ *Credentials, r *signing) { r.TTL = maxTTL + time.Second }, status: 400, code: "AuthorizationQueryParametersError", text: "604800"},
 		{name: "expiry prolonged", change: replace("Expires=600", "Expires=6000"), status: 403, code: "SignatureDoesNotMatch"},
 		{name: "access key", change: replace("=AKIA", "=AKIB"), status: 403, code: noSuch},
-		{name: "empty access key", sign: func(c *Credentials, _ *Request) { c.AccessKey = "" }, status: 400, code: "AuthorizationQueryParametersError", text: "mal-formed"},
-		{name: "secret", sign: func(c *Credentials, _ *Request) { c.SecretKey = "guessed" }, status: 403, code: "SignatureDoesNotMatch"},
-		{name: "token not asked for", sign: func(c *Credentials, _ *Request) { c.SessionToken = "t" }, status: 400, code: "InvalidToken"},
+		{name: "empty access key", sign: func(c *Credentials, _ *signing) { c.AccessKey = "" }, status: 400, code: "AuthorizationQueryParametersError", text: "mal-formed"},
+		{name: "secret", sign: func(c *Credentials, _ *signing) { c.SecretKey = "guessed" }, status: 403, code: "SignatureDoesNotMatch"},
+		{name: "token not asked for", sign: func(c *Credentials, _ *signing) { c.SessionToken = "t" }, status: 400, code: "InvalidToken"},
 		{name: "method", change: func(r *http.Request) { r.Method = "GET" }, status: 403, code: "SignatureDoesNotMatch"},
 		{name: "path", change: func(r *http.Request) { r.URL.Path += "x" }, status: 403, code: "SignatureDoesNotMatch"},
 		{name: "host", change: func(r *http.Request) { r.Host = "other" }, status: 403, code: "SignatureDoesNotMatch"},
 		{name: "host with default port", change: func(r *http.Request) { r.Host += ":443" }},
 		{name: "parameter added", change: func(r *http.Request) { r.URL.RawQuery += "&a=b" }, status: 403, code: "SignatureDoesNotMatch"},
-		{name: "parameter without value", sign: func(_ *Credentials, r *Request) { r.Query = []Param{{"acl", ""}} }, change: replace("acl=", "acl")},
+		{name: "parameter without value", sign: func(_ *Credentials, r *signing) { r.Query = []Param{{"acl", ""}} }, change: replace("acl=", "acl")},
 		{name: "parameters in another order", change: func(r *http.Request) {
 			parts := strings.Split(r.URL.RawQuery, "&")
 			parts[0], parts[3] = parts[3], parts[0]
@@ -174,7 +174,7 @@ func TestVerifyRefuses(t *testing.T) {
 			if test.sign != nil {
 				test.sign(&c, req)
 			}
-			r := received(t, new(Signer).Presign(c, req), req)
+			r := received(t, req.presign(new(Signer), c), req)
 			if test.change != nil {
 				test.change(r)
 			}
@@ -199,10 +199,10 @@ func TestVerifyRefuses(t *testing.T) {
 func TestVerifyToken(t *testing.T) {
 	c, req := uploadRequest()
 	c.SessionToken = "a+token/=="
-	good := new(Signer).Presign(c, req)
+	good := req.presign(new(Signer), c)
 	other := c
 	other.SessionToken = ""
-	for token, url := range map[string]string{"right": good, "none": new(Signer).Presign(other, req)} {
+	for token, url := range map[string]string{"right": good, "none": req.presign(new(Signer), other)} {
 		err := Verify(received(t, url, req), req.Region, req.Time, pair(c))
 		if (err == nil) != (token == "right") {
 			t.Errorf("token %s: %v", token, err)
@@ -214,7 +214,7 @@ func TestVerifyToken(t *testing.T) {
 func TestVerifyEveryByte(t *testing.T) {
 	c, req := uploadRequest()
 	req.Query = append(req.Query, Param{"response-content-type", "a b"}, Param{"e", ""}, Param{"", ""})
-	url := new(Signer).Presign(c, req)
+	url := req.presign(new(Signer), c)
 	for i := len("https://"); i < len(url); i++ {
 		for b := range 256 {
 			if byte(b) != url[i] {
@@ -226,7 +226,7 @@ func TestVerifyEveryByte(t *testing.T) {
 }
 
 // refuses accepts that the URL is none at all.
-func refuses(t *testing.T, url string, c Credentials, req *Request) {
+func refuses(t *testing.T, url string, c Credentials, req *signing) {
 	t.Helper()
 	if _, err := http.NewRequest(req.Method, url, nil); err != nil {
 		return
@@ -245,7 +245,7 @@ func FuzzVerify(f *testing.F) {
 			name = "x" + name
 		}
 		req.Path, req.Query, req.Header = "/"+path, []Param{{name, value}}, []Param{{"content-type", header}}
-		url := new(Signer).Presign(c, req)
+		url := req.presign(new(Signer), c)
 		r := received(t, url, req)
 		if err := Verify(r, req.Region, req.Time, pair(c)); err != nil {
 			t.Fatalf("%s: %v", url, err)
