@@ -137,7 +137,7 @@ var (
 	ErrUploadOpen error = &kind{"another upload is open", nil}
 	// ErrSuperseded: another upload took this one's place.
 	ErrSuperseded error = &kind{"superseded by another upload", nil}
-	// ErrReplaced: a mask is no longer the one that the manifest names. Group.Upload of the masks repairs that (see Group.Masks).
+	// ErrReplaced: a mask is no longer the one that the manifest names. Group.Upload of the masks repairs it (see Group.Masks).
 	ErrReplaced error = &kind{"a mask was replaced", nil}
 	// ErrDeleted: the group was deleted. It is fs.ErrNotExist too.
 	ErrDeleted error = &kind{"deleted", fs.ErrNotExist}

@@ -174,8 +174,8 @@ func TestReadMaskDirPassesOver(t *testing.T) {
 	}
 }
 
-// A batch ends while others are still kept out, though their clocks are ahead as far as clocks may differ: they never meet one
-// that is under way, nor what the server stores of it within a minute of its end.
+// A batch ends while others are still kept out, though their clocks are ahead as far as clocks may differ: they never meet
+// one that is under way, nor what the server stores of it within a minute of its end.
 func TestBatchEndsWithItsLease(t *testing.T) {
 	for name, timeout := range map[string]time.Duration{"the lease ends": 2 * time.Hour, "the context ends": time.Minute} {
 		t.Run(name, func(t *testing.T) {

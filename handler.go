@@ -121,7 +121,8 @@ func (h *handler) check() error {
 		field string
 		value int64
 	}{
-		{"MaxMasks", int64(h.MaxMasks)}, {"MaxMaskBytes", h.MaxMaskBytes}, {"MaxBodyBytes", h.MaxBodyBytes}, {"Complete.MaxPixels", h.Complete.MaxPixels},
+		{"MaxMasks", int64(h.MaxMasks)}, {"MaxMaskBytes", h.MaxMaskBytes}, {"MaxBodyBytes", h.MaxBodyBytes},
+		{"Complete.MaxPixels", h.Complete.MaxPixels},
 	} {
 		if limit.value < 0 {
 			return inputError(limit.field, fmt.Sprintf("%d is negative", limit.value), "a limit, or 0 for the default")
@@ -204,7 +205,9 @@ func (h *handler) refusal(c *call, err error) error {
 	switch {
 	case errors.Is(err, ErrUnauthenticated):
 		c.w.Header().Set("WWW-Authenticate", h.Challenge)
-		return &httpError{status: http.StatusUnauthorized, code: "unauthenticated", detail: "the request does not say who makes it", err: err}
+		return &httpError{
+			status: http.StatusUnauthorized, code: "unauthenticated", detail: "the request does not say who makes it", err: err,
+		}
 	case errors.Is(err, ErrAccessDenied):
 		return &httpError{status: http.StatusForbidden, code: "access_denied", detail: "that is not allowed here", err: err}
 	}
@@ -388,7 +391,8 @@ func (h *handler) list(c *call) (int, any, error) {
 		item := answerGroup(info)
 		if err != nil {
 			item.Problem = problemOf(err).Code
-			h.Logger.LogAttrs(c.r.Context(), slog.LevelError, "mask group", slog.String("prefix", prefix+info.Group), slog.Any("error", err))
+			h.Logger.LogAttrs(c.r.Context(), slog.LevelError, "mask group", slog.String("prefix", prefix+info.Group),
+				slog.Any("error", err))
 		}
 		answer.Groups = append(answer.Groups, item)
 	}

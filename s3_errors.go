@@ -74,8 +74,8 @@ type noUploadError struct{ cause error }
 func (noUploadError) Error() string   { return errNoUpload.Error() }
 func (e noUploadError) Unwrap() error { return e.cause }
 
-// uploadError is the sdkError of a call for one upload in parts. Only a code tells that the upload is gone: a proxy that does
-// not know where the server is answers 404 as well, and the parts stay.
+// uploadError is the sdkError of a call for one upload in parts. Only a code tells that the upload is gone: a proxy that
+// does not know where the server is answers 404 as well, and the parts stay.
 func (s *S3) uploadError(ctx context.Context, err error) error {
 	mapped := s.sdkError(ctx, err)
 	api, ok := errors.AsType[smithy.APIError](err)
@@ -142,5 +142,6 @@ func (c clocks) String() string {
 	if c.ahead < 0 {
 		way = "behind"
 	}
-	return fmt.Sprintf("this machine's clock says %s, the server's %s: it is %v %s", c.ours.Format(http.TimeFormat), c.server, c.ahead.Abs(), way)
+	return fmt.Sprintf("this machine's clock says %s, the server's %s: it is %v %s",
+		c.ours.Format(http.TimeFormat), c.server, c.ahead.Abs(), way)
 }

@@ -18,7 +18,7 @@ import (
 // said finds how far an error says that this machine's clock is from the server's.
 var said = regexp.MustCompile(`it is (\S+) (ahead|behind)`)
 
-// This machine's clock is wrong by more than the server allows: each call says so, and by how much, and no request is made again.
+// This machine's clock is wrong by more than the server allows: each call says so, and by how much, with no request made twice.
 func TestFaultsClock(t *testing.T) {
 	e := newFaultEnv(t)
 	key := e.key()
