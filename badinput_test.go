@@ -25,7 +25,8 @@ func (n noRequests) RoundTrip(r *http.Request) (*http.Response, error) {
 // remedy, before any request.
 func TestBadInput(t *testing.T) {
 	s, err := NewS3(t.Context(), S3Options{
-		Bucket: "masks", Region: "eu-central-1", AccessKey: "key", SecretKey: "secret", HTTPClient: &http.Client{Transport: noRequests{t}},
+		Bucket: "masks", Region: "eu-central-1", AccessKey: "key", SecretKey: "secret",
+		HTTPClient: &http.Client{Transport: noRequests{t}},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -149,7 +150,8 @@ func TestBadInput(t *testing.T) {
 				t.Errorf("%v is no *Error", row.err)
 			}
 			input, ok := errors.AsType[*InputError](row.err)
-			if isInput := row.kind == ErrInvalidKey || row.kind == ErrInvalidArgument; isInput && (!ok || input.Field == "" || input.Want == "") {
+			isInput := row.kind == ErrInvalidKey || row.kind == ErrInvalidArgument
+			if isInput && (!ok || input.Field == "" || input.Want == "") {
 				t.Errorf("%v does not name the field and what would be right", row.err)
 			}
 		})

@@ -18,7 +18,10 @@ import (
 var (
 	tooEarly  = answer{status: 403, code: "AccessDenied", text: "Request is not valid yet"}
 	tooLate   = answer{status: 403, code: "AccessDenied", text: "Request has expired"}
-	tooSkewed = answer{status: 403, code: "RequestTimeTooSkewed", text: "The difference between the request time and the server's time is too large."}
+	tooSkewed = answer{
+		status: 403, code: "RequestTimeTooSkewed",
+		text: "The difference between the request time and the server's time is too large.",
+	}
 )
 
 // by gives an answer of a server that this machine's clock is ahead of.
@@ -51,7 +54,8 @@ func TestFaultsClock(t *testing.T) {
 					t.Errorf("%s: %v; want one that says %q", call.op, err, row.says)
 				}
 			}
-			t.Logf("faults: a clock %v off, %s: %d requests, all refused as %v, all say %q", row.ahead, row.answer.code, len(server.bodies), ErrClockSkew, row.says)
+			t.Logf("faults: a clock %v off, %s: %d requests, all refused as %v, all say %q", row.ahead, row.answer.code,
+				len(server.bodies), ErrClockSkew, row.says)
 		})
 	}
 }
@@ -106,7 +110,9 @@ func (r *rotating) Retrieve(context.Context) (aws.Credentials, error) {
 	if r.fail != nil && len(r.pairs) > 0 {
 		return aws.Credentials{}, r.fail
 	}
-	pair := aws.Credentials{AccessKeyID: fmt.Sprint("KEY", len(r.pairs)), SecretAccessKey: "secret", CanExpire: true, Expires: time.Now().Add(r.last)}
+	pair := aws.Credentials{
+		AccessKeyID: fmt.Sprint("KEY", len(r.pairs)), SecretAccessKey: "secret", CanExpire: true, Expires: time.Now().Add(r.last),
+	}
 	r.pairs = append(r.pairs, pair)
 	return pair, nil
 }
@@ -169,8 +175,10 @@ func TestFaultsCredentials(t *testing.T) {
 			defer b.mu.Unlock()
 			provider.mu.Lock()
 			defer provider.mu.Unlock()
-			t.Logf("faults: credentials %s: %d of %d masks put, with %d key pairs, %d requests with one that had ended: %v", name, len(b.objects), masks, len(provider.pairs), refused, err)
-			if row.want == nil && (err != nil || len(b.objects) != masks || len(provider.pairs) < 3) || !errors.Is(err, row.want) || refused > 0 {
+			t.Logf("faults: credentials %s: %d of %d masks put, with %d key pairs, %d requests with one that had ended: %v", name,
+				len(b.objects), masks, len(provider.pairs), refused, err)
+			if row.want == nil && (err != nil || len(b.objects) != masks || len(provider.pairs) < 3) || !errors.Is(err, row.want) ||
+				refused > 0 {
 				t.Errorf("error is %v; want %v", err, row.want)
 			}
 		})
@@ -194,7 +202,8 @@ func TestFaultsSayWhy(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 		defer cancel()
 		err := testS3(t, &scripted{answers: []answer{slow}}).Delete(ctx, testKey)
-		if e, ok := err.(*Error); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "SlowDown") || !ok || e.Kind != nil {
+		if e, ok := err.(*Error); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "SlowDown") || !ok ||
+			e.Kind != nil {
 			t.Errorf("error is %v", err)
 		}
 	})

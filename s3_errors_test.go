@@ -212,7 +212,9 @@ func TestS3NetworkTimeout(t *testing.T) {
 	for _, c := range s3Calls() {
 		inBubble(t, c.op, func(t *testing.T) {
 			o := testOptions()
-			o.HTTPClient = &http.Client{Transport: roundTrip(func(*http.Request) (*http.Response, error) { return nil, context.DeadlineExceeded })}
+			o.HTTPClient = &http.Client{
+				Transport: roundTrip(func(*http.Request) (*http.Response, error) { return nil, context.DeadlineExceeded }),
+			}
 			s, err := NewS3(t.Context(), o)
 			if err != nil {
 				t.Fatal(err)
@@ -238,12 +240,13 @@ func TestS3WithoutTLS(t *testing.T) {
 	} {
 		for _, c := range s3Calls() {
 			dials := 0
-			transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			transport := &http.Transport{DisableKeepAlives: true}
+			transport.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
 				if dials++; dials > 1 {
 					t.Errorf("%s, %s: tried again", name, c.op)
 				}
 				return new(net.Dialer).DialContext(ctx, network, address)
-			}}
+			}
 			o := testOptions()
 			o.Endpoint, o.HTTPClient = endpoint, &http.Client{Transport: transport}
 			s, err := NewS3(t.Context(), o)

@@ -79,12 +79,14 @@ func TestS3OptionsRefused(t *testing.T) {
 	}
 	o := testOptions()
 	o.Endpoint = ""
-	if _, err := NewMinIO(t.Context(), o); !errors.Is(err, ErrInvalidArgument) || !strings.Contains(err.Error(), "NewMinIO: invalid argument: Endpoint") {
+	if _, err := NewMinIO(t.Context(), o); !errors.Is(err, ErrInvalidArgument) ||
+		!strings.Contains(err.Error(), "NewMinIO: invalid argument: Endpoint") {
 		t.Errorf("MinIO without an endpoint: %v", err)
 	}
 	o = testOptions()
 	o.Region, o.Bucket = "", ""
-	if _, err := NewMinIO(t.Context(), o); !errors.Is(err, ErrInvalidArgument) || !strings.Contains(err.Error(), "NewMinIO: invalid argument: Bucket") {
+	if _, err := NewMinIO(t.Context(), o); !errors.Is(err, ErrInvalidArgument) ||
+		!strings.Contains(err.Error(), "NewMinIO: invalid argument: Bucket") {
 		t.Errorf("MinIO without a bucket: %v", err)
 	}
 }
@@ -156,7 +158,8 @@ func TestS3Origins(t *testing.T) {
 		if got != test.want || err != nil {
 			t.Errorf("%s: %s, %v; want %s", test.name, got, err, test.want)
 		}
-		if parsed, err := url.Parse(u.URL); err != nil || !strings.Contains(parsed.Query().Get("X-Amz-Credential"), "/"+o.Region+"/s3/") {
+		if parsed, err := url.Parse(u.URL); err != nil ||
+			!strings.Contains(parsed.Query().Get("X-Amz-Credential"), "/"+o.Region+"/s3/") {
 			t.Errorf("%s: %v, %v; want one signed for %s", test.name, u, err, o.Region)
 		}
 	}
@@ -165,8 +168,9 @@ func TestS3Origins(t *testing.T) {
 // The SDK's variables give credentials, and neither region nor endpoint.
 func TestS3Environment(t *testing.T) {
 	for name, value := range map[string]string{
-		"AWS_ACCESS_KEY_ID": "AKIDENV", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "us-west-2", "AWS_DEFAULT_REGION": "us-west-2",
-		"AWS_ENDPOINT_URL": "http://evil.test", "AWS_ENDPOINT_URL_S3": "http://evil.test", "AWS_USE_FIPS_ENDPOINT": "true",
+		"AWS_ACCESS_KEY_ID": "AKIDENV", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "us-west-2",
+		"AWS_DEFAULT_REGION": "us-west-2",
+		"AWS_ENDPOINT_URL":   "http://evil.test", "AWS_ENDPOINT_URL_S3": "http://evil.test", "AWS_USE_FIPS_ENDPOINT": "true",
 		"AWS_CONFIG_FILE": filepath.Join(t.TempDir(), "none"), "AWS_SHARED_CREDENTIALS_FILE": filepath.Join(t.TempDir(), "none"),
 	} {
 		t.Setenv(name, value)

@@ -18,7 +18,7 @@ import (
 // said finds how far an error says that this machine's clock is from the server's.
 var said = regexp.MustCompile(`it is (\S+) (ahead|behind)`)
 
-// This machine's clock is wrong by more than the server allows: each call says so, and by how much, with no request made twice.
+// This machine's clock is wrong by more than the server allows: each call says so, and by how much, and repeats no request.
 func TestFaultsClock(t *testing.T) {
 	e := newFaultEnv(t)
 	key := e.key()
@@ -109,6 +109,7 @@ func TestFaultsClock(t *testing.T) {
 		if open, _ := e.uploads(key); open > 0 || !lies(oldContent)(e, key) {
 			row.count("changes")
 		}
-		row.print("a clock off by "+ahead.String(), []string{"calls", "requests", "refused for the clocks"}, "made again", "wrong offsets", "objects more", "changes")
+		row.print("a clock off by "+ahead.String(), []string{"calls", "requests", "refused for the clocks"}, "made again",
+			"wrong offsets", "objects more", "changes")
 	}
 }
