@@ -320,18 +320,16 @@ func (h *handler) begin(c *call) (int, any, error) {
 	return http.StatusCreated, answerUpload(up), nil
 }
 
-// decodeReport reads what the client says of an upload; an empty body says nothing.
-func (h *handler) decodeReport(c *call) (uploadID string, etags map[string]string, err error) {
-	err = h.decode(c, false, members{"upload_id": into(&uploadID), "etags": h.decodeETags(&etags)})
-	return uploadID, etags, err
+// decodeReport reads which group, and what the client says of an upload of it; an empty body says nothing.
+func (h *handler) decodeReport(c *call) (g *Group, uploadID string, etags map[string]string, err error) {
+	if g, err = h.pathGroup(c); err == nil {
+		err = h.decode(c, false, members{"upload_id": into(&uploadID), "etags": h.decodeETags(&etags)})
+	}
+	return g, uploadID, etags, err
 }
 
 func (h *handler) renew(c *call) (int, any, error) {
-	g, err := h.pathGroup(c)
-	if err != nil {
-		return 0, nil, err
-	}
-	uploadID, etags, err := h.decodeReport(c)
+	g, uploadID, etags, err := h.decodeReport(c)
 	if err != nil {
 		return 0, nil, err
 	}
@@ -343,11 +341,7 @@ func (h *handler) renew(c *call) (int, any, error) {
 }
 
 func (h *handler) complete(c *call) (int, any, error) {
-	g, err := h.pathGroup(c)
-	if err != nil {
-		return 0, nil, err
-	}
-	uploadID, etags, err := h.decodeReport(c)
+	g, uploadID, etags, err := h.decodeReport(c)
 	if err != nil {
 		return 0, nil, err
 	}
