@@ -164,11 +164,7 @@ func canaryS3(t *testing.T, transport http.RoundTripper) *S3 {
 	o := testOptions()
 	o.SecretKey, o.SessionToken = canaryKey, canaryToken
 	o.HTTPClient = &http.Client{Transport: transport}
-	s, err := NewS3(t.Context(), o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
+	return openS3(t, o)
 }
 
 func TestCanaryInNoStorage(t *testing.T) {

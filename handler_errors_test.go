@@ -301,12 +301,9 @@ func TestHandlerRefusesOptions(t *testing.T) {
 		"Group.Concurrency":  {Group: GroupOptions{Concurrency: -1}},
 		"TTL":                {TTL: 2 * time.Hour},
 	} {
-		s3, err := NewS3(t.Context(), S3Options{
+		s3 := openS3(t, S3Options{
 			Bucket: "masks", Region: "eu-central-1", HTTPClient: &http.Client{Transport: noRequests{t}},
 		})
-		if err != nil {
-			t.Fatal(err)
-		}
 		for _, s := range []ObjectStorage{new(Memory), s3} {
 			err := func() (err error) {
 				defer func() { err, _ = recover().(error) }()

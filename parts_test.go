@@ -59,6 +59,15 @@ func beginParts(t *testing.T, m *Memory, o *PartsOptions) *PartsTicket {
 	return ticket
 }
 
+// putTwoParts begins an upload of data to a new Memory, and puts its parts 1 and 2.
+func putTwoParts(t *testing.T, o *PartsOptions, data []byte) (*Memory, *PartsTicket) {
+	t.Helper()
+	m, client := served(t)
+	ticket := beginParts(t, m, o)
+	putParts(t, client, ticket, data, 1, 2)
+	return m, ticket
+}
+
 // TestParts takes an object from a client to the storage past the server, which learns the checksums on the way.
 func TestParts(t *testing.T) {
 	m, client := served(t)
@@ -156,10 +165,8 @@ func TestPartsAreProven(t *testing.T) {
 		}, ErrNotFound, 0, true},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			m, client := served(t)
 			o := partsOf(data)
-			ticket := beginParts(t, m, o)
-			putParts(t, client, ticket, data, 1, 2)
+			m, ticket := putTwoParts(t, o, data)
 			row.change(o)
 			if row.before != nil {
 				row.before(m, ticket.UploadID)
@@ -210,10 +217,8 @@ func TestCompletePartsAgain(t *testing.T) {
 			func(m *Memory, _ *PartsOptions) { m.objects.delete(testKey) }, ErrNotFound, "not found: no such upload", false},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			m, client := served(t)
 			o := partsOf(data)
-			ticket := beginParts(t, m, o)
-			putParts(t, client, ticket, data, 1, 2)
+			m, ticket := putTwoParts(t, o, data)
 			row.change(o)
 			done, err := CompleteParts(t.Context(), m, testKey, ticket.UploadID, o)
 			if !errors.Is(err, row.first) || done.Key == "" {
@@ -235,12 +240,10 @@ func TestCompletePartsAgain(t *testing.T) {
 
 // TestPartsOfAnotherSize: with the journal, the size stays what it was when the upload began.
 func TestPartsOfAnotherSize(t *testing.T) {
-	m, client := served(t)
 	data, j := manyParts()[:defaultPartSize+8], DirJournal(t.TempDir())
 	o := partsOf(data)
 	o.Journal = j
-	ticket := beginParts(t, m, o)
-	putParts(t, client, ticket, data, 1, 2)
+	m, ticket := putTwoParts(t, o, data)
 	other := partsOf(data[:len(data)-8])
 	other.Journal = j
 	_, renewErr := RenewParts(t.Context(), m, testKey, ticket.UploadID, other)

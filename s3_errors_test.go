@@ -215,11 +215,7 @@ func TestS3NetworkTimeout(t *testing.T) {
 			o.HTTPClient = &http.Client{
 				Transport: roundTrip(func(*http.Request) (*http.Response, error) { return nil, context.DeadlineExceeded }),
 			}
-			s, err := NewS3(t.Context(), o)
-			if err != nil {
-				t.Fatal(err)
-			}
-			err = c.call(t.Context(), s)
+			err := c.call(t.Context(), openS3(t, o))
 			if e, ok := errors.AsType[*Error](err); !ok || e.Kind != ErrUnavailable {
 				t.Errorf("%s: %v", c.op, err)
 			}
@@ -249,10 +245,7 @@ func TestS3WithoutTLS(t *testing.T) {
 			}
 			o := testOptions()
 			o.Endpoint, o.HTTPClient = endpoint, &http.Client{Transport: transport}
-			s, err := NewS3(t.Context(), o)
-			if err != nil {
-				t.Fatal(err)
-			}
+			s := openS3(t, o)
 			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 			if err := c.call(ctx, s); !errors.Is(err, ErrUnavailable) {
 				t.Errorf("%s, %s: %v", name, c.op, err)

@@ -28,6 +28,11 @@ func testS3(t *testing.T, h http.Handler) *S3 {
 	t.Helper()
 	o := testOptions()
 	o.HTTPClient = serve(t, h)
+	return openS3(t, o)
+}
+
+func openS3(t *testing.T, o S3Options) *S3 {
+	t.Helper()
 	s, err := NewS3(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
@@ -93,10 +98,7 @@ func TestS3OptionsRefused(t *testing.T) {
 
 func TestS3PrintsNoSecret(t *testing.T) {
 	o := testOptions()
-	s, err := NewS3(t.Context(), o)
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := openS3(t, o)
 	m, err := NewMinIO(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
@@ -182,10 +184,7 @@ func TestS3Environment(t *testing.T) {
 		request = r
 		return httptest.NewRecorder().Result(), nil
 	})}
-	s, err := NewS3(t.Context(), o)
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := openS3(t, o)
 	const host = "bucket.s3.eu-central-1.amazonaws.com"
 	u, err := s.UploadURL(t.Context(), testKey, nil)
 	if err != nil || !strings.HasPrefix(u.URL, "https://"+host+"/") || !strings.Contains(u.URL, "AKIDENV") {
@@ -223,10 +222,7 @@ func TestS3URLsEndWithTheCredentials(t *testing.T) {
 		{-time.Minute, 0, 0, ErrExpired},
 	} {
 		left = test.left
-		s, err := NewS3(t.Context(), o)
-		if err != nil {
-			t.Fatal(err)
-		}
+		s := openS3(t, o)
 		before := time.Now()
 		u, err := s.DownloadURL(t.Context(), testKey, nil)
 		if !errors.Is(err, test.want) {
@@ -256,11 +252,7 @@ func s3OfChain(t *testing.T, config string) *S3 {
 	}
 	o := testOptions()
 	o.AccessKey, o.SecretKey, o.SessionToken = "", "", ""
-	s, err := NewS3(t.Context(), o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
+	return openS3(t, o)
 }
 
 func TestS3WithoutCredentials(t *testing.T) {

@@ -277,10 +277,7 @@ func TestS3PutOverTLS(t *testing.T) {
 	defer server.Close()
 	o := testOptions()
 	o.Endpoint, o.HTTPClient = server.URL, server.Client()
-	s, err := NewS3(t.Context(), o)
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := openS3(t, o)
 	for _, body := range [][]byte{smallBody, largeBody} {
 		if _, err := s.Put(t.Context(), testKey, bytes.NewReader(body), nil); err != nil ||
 			!bytes.Equal(b.objects[testKey].data, body) {

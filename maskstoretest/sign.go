@@ -112,20 +112,10 @@ var signTests = map[string]func(*env){
 		e.wantStatus(u, "", http.StatusOK)
 	},
 	"NoOverwriteWorksOnce": func(e *env) {
-		key := e.key("x")
-		u := e.signPut(key, &maskstore.UploadURLOptions{NoOverwrite: true})
-		e.wantStatus(u, "first", http.StatusOK)
-		e.wantStatus(u, "first", http.StatusPreconditionFailed)
-		e.wantStatus(u, "second", http.StatusPreconditionFailed)
-		e.wantContent(key, "first")
+		e.wantWorksOnce(e.key("x"), &maskstore.UploadURLOptions{NoOverwrite: true})
 	},
 	"IfMatchWorksOnce": func(e *env) {
-		key := e.key("x")
-		u := e.signPut(key, &maskstore.UploadURLOptions{IfMatch: e.put(key, "old", nil).ETag})
-		e.wantStatus(u, "first", http.StatusOK)
-		e.wantStatus(u, "first", http.StatusPreconditionFailed)
-		e.wantStatus(u, "second", http.StatusPreconditionFailed)
-		e.wantContent(key, "first")
+		e.wantWorksOnce(e.key("x"), &maskstore.UploadURLOptions{IfMatch: e.put(e.key("x"), "old", nil).ETag})
 	},
 	"IfMatchOfAnotherETag": func(e *env) {
 		key := e.key("x")
@@ -279,6 +269,16 @@ func (e *env) signPut(key string, opts *maskstore.UploadURLOptions) maskstore.Si
 	u, err := e.storage.UploadURL(e.Context(), key, opts)
 	e.must(err)
 	return u
+}
+
+// wantWorksOnce puts by one URL again and again.
+func (e *env) wantWorksOnce(key string, opts *maskstore.UploadURLOptions) {
+	e.Helper()
+	u := e.signPut(key, opts)
+	e.wantStatus(u, "first", http.StatusOK)
+	e.wantStatus(u, "first", http.StatusPreconditionFailed)
+	e.wantStatus(u, "second", http.StatusPreconditionFailed)
+	e.wantContent(key, "first")
 }
 
 func (e *env) signGet(key string, opts *maskstore.DownloadURLOptions) maskstore.SignedURL {
