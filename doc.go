@@ -73,6 +73,7 @@
 //     TestFaultsReset, TestFaultsResetParts, TestFaultsLostAnswer, TestFaultsEmptySuccess.
 //   - A server that is busy for seconds fails nothing; one that stalls or is full gives a typed error in time: TestStalls,
 //     TestFaultsBurst, TestFaultsSickServer, TestFaultsDiskFull, TestFaultsNodeKilled, TestFaultsTwoNodesKilled.
+//   - A clock that is too far off for signatures is told, and how far: TestFaultsClock, TestFaultsClockOfAnother.
 //   - A flipped bit is told, on the way there and back, wherever a SHA-256 is known, of the object or of its parts; in a
 //     range where Verify asks for it: TestFaultsFlippedBit, TestS3GetFlippedBits, TestDownloadFileFails.
 //   - A body that was damaged on its way is sent again, and what of a group came damaged is got once more:
