@@ -24,12 +24,10 @@ func (n noRequests) RoundTrip(r *http.Request) (*http.Response, error) {
 // TestBadInput holds what bad input gets: an error of the right kind that names the fault and, where there is one, the
 // remedy, before any request.
 func TestBadInput(t *testing.T) {
-	s, err := NewS3(t.Context(), S3Options{
-		Bucket: "masks", Region: "eu-central-1", AccessKey: "key", SecretKey: "secret", HTTPClient: &http.Client{Transport: noRequests{t}},
+	s := openS3(t, S3Options{
+		Bucket: "masks", Region: "eu-central-1", AccessKey: "key", SecretKey: "secret",
+		HTTPClient: &http.Client{Transport: noRequests{t}},
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
 	const key = "mask/a/g/0001_liver.png"
 	ctx := t.Context()
 	put := func(key, body string, o PutOptions) error {
@@ -149,7 +147,8 @@ func TestBadInput(t *testing.T) {
 				t.Errorf("%v is no *Error", row.err)
 			}
 			input, ok := errors.AsType[*InputError](row.err)
-			if isInput := row.kind == ErrInvalidKey || row.kind == ErrInvalidArgument; isInput && (!ok || input.Field == "" || input.Want == "") {
+			isInput := row.kind == ErrInvalidKey || row.kind == ErrInvalidArgument
+			if isInput && (!ok || input.Field == "" || input.Want == "") {
 				t.Errorf("%v does not name the field and what would be right", row.err)
 			}
 		})

@@ -42,7 +42,8 @@ func TestVerifier(t *testing.T) {
 		for how, wrap := range readers {
 			v := newHasher(wrap(strings.NewReader(content)), tt.size, tt.sum)
 			got, err := io.ReadAll(v)
-			if !errors.Is(err, tt.want) || (err == nil) != (tt.want == nil) || len(got) > tt.got || !strings.HasPrefix(content, string(got)) {
+			if !errors.Is(err, tt.want) || (err == nil) != (tt.want == nil) || len(got) > tt.got ||
+				!strings.HasPrefix(content, string(got)) {
 				t.Errorf("%s, %s: %q, %v", tt.name, how, got, err)
 			}
 			if tt.want == nil && (string(got) != content || v.sha256() != sum || v.read != size) {

@@ -26,26 +26,28 @@ const (
 
 // exportedTypes are the package's: TestCanaryInNoType fails for one that is missing.
 var exportedTypes = []reflect.Type{
-	reflect.TypeFor[Action](), reflect.TypeFor[AdoptOptions](), reflect.TypeFor[BatchPutter](), reflect.TypeFor[BeginOptions](),
-	reflect.TypeFor[Body](), reflect.TypeFor[Code](), reflect.TypeFor[CompleteOptions](), reflect.TypeFor[Completion](),
-	reflect.TypeFor[Config](), reflect.TypeFor[Copier](), reflect.TypeFor[CopyOptions](), reflect.TypeFor[DirectDownload](),
-	reflect.TypeFor[DirectDownloader](), reflect.TypeFor[DirectItem](), reflect.TypeFor[DirectResult](), reflect.TypeFor[DirectUploader](),
-	reflect.TypeFor[DownloadItem](), reflect.TypeFor[DownloadURLOptions](), reflect.TypeFor[DownloadURLsOptions](), reflect.TypeFor[Error](),
+	reflect.TypeFor[Action](), reflect.TypeFor[AdoptOptions](), reflect.TypeFor[BatchPutter](),
+	reflect.TypeFor[BeginOptions](), reflect.TypeFor[Body](), reflect.TypeFor[Code](), reflect.TypeFor[CompleteOptions](),
+	reflect.TypeFor[Completion](), reflect.TypeFor[Config](), reflect.TypeFor[Copier](), reflect.TypeFor[CopyOptions](),
+	reflect.TypeFor[DirectDownload](), reflect.TypeFor[DirectDownloader](), reflect.TypeFor[DirectItem](),
+	reflect.TypeFor[DirectResult](), reflect.TypeFor[DirectUploader](), reflect.TypeFor[DownloadItem](),
+	reflect.TypeFor[DownloadURLOptions](), reflect.TypeFor[DownloadURLsOptions](), reflect.TypeFor[Error](),
 	reflect.TypeFor[GetOptions](), reflect.TypeFor[Group](), reflect.TypeFor[GroupInfo](), reflect.TypeFor[GroupOptions](),
-	reflect.TypeFor[GroupUpload](), reflect.TypeFor[GroupUploadOptions](), reflect.TypeFor[GroupsOptions](), reflect.TypeFor[HTTPError](),
-	reflect.TypeFor[HandlerOptions](), reflect.TypeFor[InputError](), reflect.TypeFor[Journal](), reflect.TypeFor[ListOptions](),
-	reflect.TypeFor[Manifest](), reflect.TypeFor[Mask](), reflect.TypeFor[MaskData](), reflect.TypeFor[MaskFile](),
-	reflect.TypeFor[MaskKey](), reflect.TypeFor[MaskSpec](), reflect.TypeFor[MaskURL](), reflect.TypeFor[Memory](),
-	reflect.TypeFor[Metadata](), reflect.TypeFor[MinIO](), reflect.TypeFor[MultipartStorage](), reflect.TypeFor[MultipartUpload](),
-	reflect.TypeFor[Object](), reflect.TypeFor[ObjectInfo](), reflect.TypeFor[ObjectStorage](), reflect.TypeFor[ObjectStorageConfig](),
-	reflect.TypeFor[OpenUpload](), reflect.TypeFor[PNGColorType](), reflect.TypeFor[PNGHeader](), reflect.TypeFor[ParallelOptions](),
-	reflect.TypeFor[Part](), reflect.TypeFor[PartURL](), reflect.TypeFor[PartsOptions](), reflect.TypeFor[PartsTicket](),
-	reflect.TypeFor[Problem](), reflect.TypeFor[Progress](), reflect.TypeFor[PutOptions](), reflect.TypeFor[RenewOptions](),
-	reflect.TypeFor[RevealedPart](), reflect.TypeFor[RevealedTicket](), reflect.TypeFor[RevealedURL](),
-	reflect.TypeFor[S3](), reflect.TypeFor[S3Options](), reflect.TypeFor[SHA256](),
-	reflect.TypeFor[Secret](), reflect.TypeFor[Segment](), reflect.TypeFor[SignedURL](), reflect.TypeFor[SignedURLConfig](),
-	reflect.TypeFor[Sink](), reflect.TypeFor[Source](), reflect.TypeFor[SweepOptions](), reflect.TypeFor[SweepReport](),
-	reflect.TypeFor[UnexpectedObject](), reflect.TypeFor[UploadItem](), reflect.TypeFor[UploadOpenError](), reflect.TypeFor[UploadOptions](),
+	reflect.TypeFor[GroupUpload](), reflect.TypeFor[GroupUploadOptions](), reflect.TypeFor[GroupsOptions](),
+	reflect.TypeFor[HTTPError](), reflect.TypeFor[HandlerOptions](), reflect.TypeFor[InputError](), reflect.TypeFor[Journal](),
+	reflect.TypeFor[ListOptions](), reflect.TypeFor[Manifest](), reflect.TypeFor[Mask](), reflect.TypeFor[MaskData](),
+	reflect.TypeFor[MaskFile](), reflect.TypeFor[MaskKey](), reflect.TypeFor[MaskSpec](), reflect.TypeFor[MaskURL](),
+	reflect.TypeFor[Memory](), reflect.TypeFor[Metadata](), reflect.TypeFor[MinIO](), reflect.TypeFor[MultipartStorage](),
+	reflect.TypeFor[MultipartUpload](), reflect.TypeFor[Object](), reflect.TypeFor[ObjectInfo](),
+	reflect.TypeFor[ObjectStorage](), reflect.TypeFor[ObjectStorageConfig](), reflect.TypeFor[OpenUpload](),
+	reflect.TypeFor[PNGColorType](), reflect.TypeFor[PNGHeader](), reflect.TypeFor[ParallelOptions](), reflect.TypeFor[Part](),
+	reflect.TypeFor[PartURL](), reflect.TypeFor[PartsOptions](), reflect.TypeFor[PartsTicket](), reflect.TypeFor[Problem](),
+	reflect.TypeFor[Progress](), reflect.TypeFor[PutOptions](), reflect.TypeFor[RenewOptions](),
+	reflect.TypeFor[RevealedPart](), reflect.TypeFor[RevealedTicket](), reflect.TypeFor[RevealedURL](), reflect.TypeFor[S3](),
+	reflect.TypeFor[S3Options](), reflect.TypeFor[SHA256](), reflect.TypeFor[Secret](), reflect.TypeFor[Segment](),
+	reflect.TypeFor[SignedURL](), reflect.TypeFor[SignedURLConfig](), reflect.TypeFor[Sink](), reflect.TypeFor[Source](),
+	reflect.TypeFor[SweepOptions](), reflect.TypeFor[SweepReport](), reflect.TypeFor[UnexpectedObject](),
+	reflect.TypeFor[UploadItem](), reflect.TypeFor[UploadOpenError](), reflect.TypeFor[UploadOptions](),
 	reflect.TypeFor[UploadRecord](), reflect.TypeFor[UploadURLOptions](), reflect.TypeFor[Verdict](),
 }
 
@@ -89,7 +91,8 @@ func plant(v reflect.Value, depth int) {
 		return
 	case *SignedURL:
 		v.Set(reflect.ValueOf(SignedURL{
-			Method: "PUT", URL: "https://s3.test/masks/mask/a?X-Amz-Signature=" + canarySignature, Header: http.Header{"X-Amz-Security-Token": {canaryToken}},
+			Method: "PUT", URL: "https://s3.test/masks/mask/a?X-Amz-Signature=" + canarySignature,
+			Header: http.Header{"X-Amz-Security-Token": {canaryToken}},
 		}))
 		return
 	case *error:
@@ -161,11 +164,7 @@ func canaryS3(t *testing.T, transport http.RoundTripper) *S3 {
 	o := testOptions()
 	o.SecretKey, o.SessionToken = canaryKey, canaryToken
 	o.HTTPClient = &http.Client{Transport: transport}
-	s, err := NewS3(t.Context(), o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
+	return openS3(t, o)
 }
 
 func TestCanaryInNoStorage(t *testing.T) {
@@ -186,7 +185,9 @@ func TestCanaryInNoStorage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, v := range map[string]any{"S3": s, "MinIO": MinIO{s}, "*MinIO": &MinIO{s}, "Memory": memory, "Group": g, "in a struct": struct{ S ObjectStorage }{s}} {
+	for name, v := range map[string]any{
+		"S3": s, "MinIO": MinIO{s}, "*MinIO": &MinIO{s}, "Memory": memory, "Group": g, "in a struct": struct{ S ObjectStorage }{s},
+	} {
 		wantNoCanary(t, name, v, memory.keyPair().SecretKey, parsed.Query().Get("X-Amz-Signature"))
 	}
 }
@@ -205,7 +206,9 @@ func (e shownError) Unwrap() error { return e.cause }
 func TestCanaryInNoError(t *testing.T) {
 	answer := func(r *http.Request, status int, body io.Reader) *http.Response {
 		header := http.Header{"Content-Type": {"application/xml"}, "Etag": {`"e"`}, "Content-Length": {"9"}}
-		return &http.Response{StatusCode: status, ProtoMajor: 1, Header: header, ContentLength: 9, Body: io.NopCloser(body), Request: r}
+		return &http.Response{
+			StatusCode: status, ProtoMajor: 1, Header: header, ContentLength: 9, Body: io.NopCloser(body), Request: r,
+		}
 	}
 	fail := func(r *http.Request) error { return &url.Error{Op: "Put", URL: r.URL.String(), Err: errTest} }
 	for name, transport := range map[string]func(*http.Request) (*http.Response, error){
@@ -221,7 +224,8 @@ func TestCanaryInNoError(t *testing.T) {
 			return nil, fmt.Errorf("sending %q: %w", r.Header, errTest)
 		},
 		"refused, with all of it": func(r *http.Request) (*http.Response, error) {
-			body := "<Error><Code>SignatureDoesNotMatch</Code><Message>" + r.URL.RawQuery + "</Message><SignatureProvided>" + r.Header.Get("Authorization") + "</SignatureProvided></Error>"
+			body := "<Error><Code>SignatureDoesNotMatch</Code><Message>" + r.URL.RawQuery + "</Message><SignatureProvided>" +
+				r.Header.Get("Authorization") + "</SignatureProvided></Error>"
 			return answer(r, 403, strings.NewReader(body)), nil
 		},
 		"a success that breaks off": func(r *http.Request) (*http.Response, error) {
@@ -329,8 +333,11 @@ func TestCanaryInNoLog(t *testing.T) {
 	}
 	for name, hook := range hooks {
 		t.Run(name, func(t *testing.T) {
-			s := newSite(t, nil, HandlerOptions{Authorize: func(r *http.Request, _ string, _ Action) (string, error) { return hook(r) }})
-			req, err := http.NewRequestWithContext(t.Context(), "POST", s.pacs.URL+groupsPath+"?access="+canarySignature, bytes.NewReader(nil))
+			s := newSite(t, nil, HandlerOptions{
+				Authorize: func(r *http.Request, _ string, _ Action) (string, error) { return hook(r) },
+			})
+			req, err := http.NewRequestWithContext(t.Context(), "POST", s.pacs.URL+groupsPath+"?access="+canarySignature,
+				bytes.NewReader(nil))
 			if err != nil {
 				t.Fatal(err)
 			}

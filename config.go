@@ -29,7 +29,8 @@ type ObjectStorageConfig struct {
 	Provider   string `toml:"provider"`
 	BucketName string `toml:"bucket_name"` // required, except with "memory"
 	Region     string `toml:"region"`      // required with "s3"
-	Endpoint   string `toml:"endpoint"`    // the server's origin, such as https://minio:9000; required with "minio", with "s3" empty means AWS
+	// Endpoint is the server's origin, such as https://minio:9000. It is required with "minio"; with "s3" empty means AWS.
+	Endpoint string `toml:"endpoint"`
 	// PublicEndpoint is the origin under which clients reach the server, for signed URLs; empty: Endpoint.
 	PublicEndpoint string `toml:"public_endpoint"`
 	// AccessKey and SecretKey go together; with "s3" and "minio" empty means the SDK's default chain.
@@ -259,7 +260,9 @@ func Open(ctx context.Context, c Config) (ObjectStorage, error) {
 	var err error
 	switch o.Provider {
 	case "memory":
-		storage = &Memory{Bucket: o.BucketName, BaseURL: o.PublicEndpoint, AllowHTTP: o.AllowHTTP, DefaultTTL: defaultTTL, MaxTTL: maxTTL}
+		storage = &Memory{
+			Bucket: o.BucketName, BaseURL: o.PublicEndpoint, AllowHTTP: o.AllowHTTP, DefaultTTL: defaultTTL, MaxTTL: maxTTL,
+		}
 	case "minio":
 		storage, err = NewMinIO(ctx, options)
 	default:
@@ -338,7 +341,9 @@ func checkEndpoint(field, endpoint string, allowHTTP bool) error {
 
 // isRegion reports whether a name, or none, can be a region's.
 func isRegion(name string) bool {
-	return !strings.ContainsFunc(name, func(r rune) bool { return r > 0x7f || !isAlphanumeric(byte(r)) && r != '-' && r != '_' })
+	return !strings.ContainsFunc(name, func(r rune) bool {
+		return r > 0x7f || !isAlphanumeric(byte(r)) && r != '-' && r != '_'
+	})
 }
 
 // isLoopback reports whether a host is surely this machine.

@@ -189,7 +189,8 @@ func TestConfigPrecedence(t *testing.T) {
 	}
 	yes, no := true, false
 	want := Config{
-		ObjectStorageConfig{"minio", "from-file", "file-1", "https://file", "https://public.file", "file-key", "file-secret", "file-token", &no, true, "none"},
+		ObjectStorageConfig{"minio", "from-file", "file-1", "https://file", "https://public.file", "file-key", "file-secret",
+			"file-token", &no, true, "none"},
 		SignedURLConfig{10, 20},
 	}
 	compare := func(t *testing.T, want, got Config) {

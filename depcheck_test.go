@@ -57,9 +57,12 @@ func TestHeavyModulesStayOut(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, word := range []string{"testcontainers", "docker", "moby", "containerd", "chromedp", "go-rod", "playwright", "selenium", "minio"} {
+	for _, word := range []string{
+		"testcontainers", "docker", "moby", "containerd", "chromedp", "go-rod", "playwright", "selenium", "minio",
+	} {
 		for line := range strings.Lines(string(mod)) {
-			if module, _, ok := strings.Cut(strings.TrimPrefix(strings.TrimSpace(line), "require "), " "); ok && strings.Contains(module, word) {
+			if module, _, ok := strings.Cut(strings.TrimPrefix(strings.TrimSpace(line), "require "), " "); ok &&
+				strings.Contains(module, word) {
 				t.Errorf("go.mod requires %s", module)
 			}
 		}

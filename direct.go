@@ -15,14 +15,14 @@ import (
 // goroutines at a time, but not be changed then.
 //
 // What the network or the server's load prevents is tried again, with growing pauses or as long as the server asks to
-// wait; a Body is opened for each attempt. Where the server says that it got another content or length, the Body is read once
-// more: if it is what was declared, it was damaged on its way, and is sent again. Redirects are not followed: a signed
+// wait; a Body is opened for each attempt. Where the server says that it got another content or length, the Body is read
+// once more: if it is what was declared, it was damaged on its way, and is sent again. Redirects are not followed: a signed
 // request is for one server.
 type DirectUploader struct {
 	Client      *http.Client   // nil: one for each call, that gives up peers which stall for a minute
 	Concurrency int            // how many of UploadAll at a time; 0: DefaultConcurrency
 	MaxAttempts int            // how often a body is sent at most; 0: DefaultAttempts
-	KeepGoing   bool           // UploadAll does the rest when one fails; else the first error stops all, and a PUT cut off may still land
+	KeepGoing   bool           // UploadAll does the rest when one fails; else that stops all, and a PUT cut off may still land
 	OnProgress  func(Progress) // called after each body of UploadAll, by one goroutine at a time; nil: not
 }
 
@@ -108,7 +108,8 @@ func (d *DirectUploader) UploadAll(ctx context.Context, items []DirectItem) (eta
 
 func (d *DirectUploader) check() error {
 	if d.MaxAttempts < 0 {
-		return inputError("MaxAttempts", fmt.Sprintf("%d is negative", d.MaxAttempts), fmt.Sprintf("1 or more, or 0 for %d", DefaultAttempts))
+		return inputError("MaxAttempts", fmt.Sprintf("%d is negative", d.MaxAttempts),
+			fmt.Sprintf("1 or more, or 0 for %d", DefaultAttempts))
 	}
 	return checkConcurrency(d.Concurrency)
 }
@@ -140,7 +141,8 @@ func checkUpload(u SignedURL, body *Body) (sum SHA256, err error) {
 		return sum, err
 	}
 	if u.ContentLength != 0 && body.Size != u.ContentLength {
-		return sum, inputError("Body.Size", fmt.Sprintf("is %d, but the URL is signed for %d", body.Size, u.ContentLength), "the body that the URL was asked for")
+		return sum, inputError("Body.Size", fmt.Sprintf("is %d, but the URL is signed for %d", body.Size, u.ContentLength),
+			"the body that the URL was asked for")
 	}
 	bound := u.Header.Get("X-Amz-Checksum-Sha256")
 	if bound == "" {
@@ -152,7 +154,8 @@ func checkUpload(u SignedURL, body *Body) (sum SHA256, err error) {
 	}
 	sum = SHA256(raw)
 	if !body.SHA256.IsZero() && body.SHA256 != sum {
-		return sum, inputError("Body.SHA256", fmt.Sprintf("is %v, but the URL is signed for %v", body.SHA256, sum), "the body that the URL was asked for")
+		return sum, inputError("Body.SHA256", fmt.Sprintf("is %v, but the URL is signed for %v", body.SHA256, sum),
+			"the body that the URL was asked for")
 	}
 	return sum, nil
 }
@@ -169,7 +172,9 @@ func (d *DirectUploader) client() (client *http.Client, done func()) {
 	return client, done
 }
 
-func (d *DirectUploader) upload(ctx context.Context, client *http.Client, u SignedURL, body Body, sum SHA256) (result DirectResult, err error) {
+func (d *DirectUploader) upload(
+	ctx context.Context, client *http.Client, u SignedURL, body Body, sum SHA256,
+) (result DirectResult, err error) {
 	maybeDone := false
 	err = retry(ctx, u, d.MaxAttempts, func() *failure {
 		etag, f := putOnce(ctx, client, u, body, sum)

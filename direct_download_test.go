@@ -14,7 +14,11 @@ import (
 
 func TestDirectDownload(t *testing.T) {
 	content := strings.Repeat("mask", 5000)
-	found := answer{status: 200, text: content, header: map[string]string{"ETag": `"e1"`, "Content-Type": "image/png", "Last-Modified": "Mon, 02 Jan 2006 15:04:05 GMT"}}
+	found := answer{
+		status: 200, text: content, header: map[string]string{
+			"ETag": `"e1"`, "Content-Type": "image/png", "Last-Modified": "Mon, 02 Jan 2006 15:04:05 GMT",
+		},
+	}
 	short, chunked := found, found
 	short.short = true
 	tests := []struct {
@@ -48,7 +52,8 @@ func TestDirectDownload(t *testing.T) {
 				infos, err := d.DownloadAll(t.Context(), []DirectDownload{{
 					Key: "k", URL: signedTest("GET", "If-Match", `"e1"`), Size: tt.size, SHA256: tt.sum, Sink: BytesSink(&got),
 				}})
-				if !errors.Is(err, tt.kind) || (err == nil) != (tt.kind == nil) || strings.Contains(fmt.Sprintf("%+v", err), testSignature) {
+				if !errors.Is(err, tt.kind) || (err == nil) != (tt.kind == nil) ||
+					strings.Contains(fmt.Sprintf("%+v", err), testSignature) {
 					t.Errorf("got error %v, want %v", err, tt.kind)
 				}
 				want, wantInfo := content, ObjectInfo{
@@ -61,7 +66,8 @@ func TestDirectDownload(t *testing.T) {
 				if diff := cmp.Diff(wantInfo, infos[0]); diff != "" || string(got) != want {
 					t.Errorf("%d bytes\n%s", len(got), diff)
 				}
-				if len(s.headers) != tt.attempts || s.headers[0].Get("If-Match") != `"e1"` || s.headers[0].Get("Accept-Encoding") != "identity" {
+				if len(s.headers) != tt.attempts || s.headers[0].Get("If-Match") != `"e1"` ||
+					s.headers[0].Get("Accept-Encoding") != "identity" {
 					t.Errorf("%d attempts, want %d; headers %v", len(s.headers), tt.attempts, s.headers)
 				}
 			})
@@ -74,11 +80,16 @@ func TestDirectDownloadToABadSink(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &scripted{answers: []answer{{status: 200, text: "mask"}}}
 		d := DirectDownloader{Client: serve(t, s)}
-		_, err := d.DownloadAll(t.Context(), []DirectDownload{{Key: "k", URL: signedTest("GET"), Sink: FileSink(filepath.Join(t.TempDir(), "no", "x.png"))}})
+		_, err := d.DownloadAll(t.Context(), []DirectDownload{
+			{Key: "k", URL: signedTest("GET"), Sink: FileSink(filepath.Join(t.TempDir(), "no", "x.png"))},
+		})
 		if err == nil || len(s.bodies) != 1 {
 			t.Errorf("%v after %d attempts", err, len(s.bodies))
 		}
-		for _, item := range []DirectDownload{{Key: "k", URL: signedTest("GET")}, {Key: "k", URL: signedTest("GET"), Size: -1, Sink: BytesSink(nil)}, {Key: "k", URL: signedTest("PUT")}, {}} {
+		for _, item := range []DirectDownload{
+			{Key: "k", URL: signedTest("GET")}, {Key: "k", URL: signedTest("GET"), Size: -1, Sink: BytesSink(nil)},
+			{Key: "k", URL: signedTest("PUT")}, {},
+		} {
 			if _, err := d.DownloadAll(t.Context(), []DirectDownload{item}); !errors.Is(err, ErrInvalidArgument) {
 				t.Errorf("%+v: %v", item, err)
 			}

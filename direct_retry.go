@@ -176,8 +176,13 @@ func refused(u SignedURL, resp *http.Response) *failure {
 		}
 	}
 	var cause error = &HTTPError{Request: u.String(), StatusCode: status, Code: doc.Code}
-	if kind == ErrWrongRegion && region != "" {
+	switch clocks := clocksOf(resp.Header); {
+	case kind == ErrWrongRegion && region != "":
 		cause = inRegion(region, cause)
+	case kind == ErrClockSkew && clocks.ahead.Abs() > maxClockSkew: // else it is the clock of whoever signed
+		cause = fmt.Errorf("%v: %w", clocks, cause)
+	case kind == ErrExpired && doc.Code == "AccessDenied" && clocks.ahead < 0 && clocks.ours.Before(u.Expires):
+		kind, cause = ErrClockSkew, fmt.Errorf("%v: %w: %w", clocks, ErrExpired, cause) // it may be old all the same
 	}
 	return &failure{
 		err:       &Error{Kind: kind, Err: cause},

@@ -61,7 +61,8 @@ func (s *scripted) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		panic(http.ErrAbortHandler)
 	}
 	if a.code != "" {
-		a.text = "<?xml version=\"1.0\"?><Error><Code>" + a.code + "</Code><Message>" + a.text + " at " + strings.ReplaceAll(r.URL.String(), "&", "&amp;") + "</Message></Error>"
+		a.text = "<?xml version=\"1.0\"?><Error><Code>" + a.code + "</Code><Message>" + a.text + " at " +
+			strings.ReplaceAll(r.URL.String(), "&", "&amp;") + "</Message></Error>"
 	}
 	for name, value := range a.header {
 		w.Header().Set(name, value)
@@ -285,7 +286,8 @@ func TestDirectUploadPauses(t *testing.T) {
 	t.Run("no longer than a minute", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			begin := time.Now()
-			if gaps, err := upload(t, wait("61"), stored); len(gaps) != 0 || !errors.Is(err, ErrUnavailable) || time.Since(begin) != 0 {
+			if gaps, err := upload(t, wait("61"), stored); len(gaps) != 0 || !errors.Is(err, ErrUnavailable) ||
+				time.Since(begin) != 0 {
 				t.Errorf("pauses %v, %v", gaps, err)
 			}
 		})
@@ -324,7 +326,8 @@ func TestDirectUploadPauses(t *testing.T) {
 			defer cancel()
 			d := DirectUploader{Client: serve(t, &scripted{answers: []answer{wait("30")}})}
 			_, err := d.Upload(ctx, signedTest("PUT"), BytesBody([]byte("x")))
-			if e, ok := errors.AsType[*Error](err); !errors.Is(err, context.DeadlineExceeded) || !ok || e.Kind != nil || time.Since(begin) != 10*time.Second {
+			if e, ok := errors.AsType[*Error](err); !errors.Is(err, context.DeadlineExceeded) || !ok || e.Kind != nil ||
+				time.Since(begin) != 10*time.Second {
 				t.Errorf("%v after %v", err, time.Since(begin))
 			}
 		})
@@ -546,7 +549,9 @@ func TestDirectUploadAll(t *testing.T) {
 				w.Header().Set("ETag", `"etag-`+string(body)[5:]+`"`)
 			}))
 			var events []Progress
-			d := DirectUploader{Client: client, KeepGoing: keepGoing, Concurrency: 1, OnProgress: func(p Progress) { events = append(events, p) }}
+			d := DirectUploader{
+				Client: client, KeepGoing: keepGoing, Concurrency: 1, OnProgress: func(p Progress) { events = append(events, p) },
+			}
 			want := map[string]string{}
 			var items []DirectItem
 			for i := range 20 {

@@ -20,9 +20,9 @@
 //	mask/<annotation>/<group>/metadata.json     the group's [Manifest]
 //	mask/_batch/<random>.tar                    a batch that the server did not unpack; deleted at once, or by [Sweep]
 //
-// What else belongs to an annotation, such as a large object, has its place at mask/<annotation>/_large/: no group's ID begins
-// with _, so that Groups and Sweep pass over it. Under another name it would look like a group without a manifest. mask/_…/
-// is the library's.
+// What else belongs to an annotation, such as a large object, has its place at mask/<annotation>/_large/: no group's ID
+// begins with _, so that Groups and Sweep pass over it. Under another name it would look like a group without a manifest.
+// mask/_…/ is the library's.
 //
 // IDs and labels that do not fit are refused, never cleaned: see [ValidID] and [ValidLabel]. Labels may be in any
 // script; [NormalizeLabel] makes one from what a person typed. Every method of every storage refuses keys outside
@@ -51,25 +51,42 @@
 //
 // Each with the tests that hold it; SECURITY.md says what they keep out, and what is left to the operator.
 //
-//   - No key outside mask/, and none that a server could read otherwise, is ever sent: TestBadInput, TestValidKey, FuzzValidKey.
+//   - No key outside mask/, and none that a server could read otherwise, is ever sent: TestBadInput, TestValidKey,
+//     FuzzValidKey.
 //   - Bad input is an InputError before any request: TestBadInput, TestOptionsAreChecked, TestS3MultipartInput.
 //   - Put stores all or nothing: TestS3Put, TestS3PutFails, TestMemoryPutIsAllOrNothing, TestMinIO.
-//   - A body is what its size and SHA-256 say, when it is sent and when it is read: TestVerifier, TestS3GetBodies, TestDirectUploadOfAWrongBody.
-//   - What is written to a group is a compare-and-swap: TestMemoryGroups, TestMinIO, TestMemoryRacingWriters, TestMemoryReplay.
-//   - A batch, which is none, ends before others may begin, with clocks up to 15 minutes ahead; one that was superseded meanwhile is never read as another's: TestBatchEndsWithItsLease, TestLateBatch.
-//   - In whatever order a group's events come, and whatever answers are lost, nothing undeclared is committed, no reader gets a mix, and nothing is stuck: TestOrders, TestOrdersAtRandom.
-//   - An upload in parts that fails is aborted, or its error names it; so is one that was begun and the answer lost: TestS3UploadBegunTooLate, TestS3PutSaysWhatStays, TestS3CreateAnswerLost.
-//   - One with a journal goes on where its process was killed: TestUploadKilled, TestUploadGoesOn, TestFaultsServerKilled, TestFaultsClientKilled.
-//   - What a client puts in parts is completed only as declared, and a completion whose answer was lost tells the same again: TestPartsAreProven, TestCompletePartsAgain, TestPartsOfAnotherSize.
-//   - A connection cut at any byte, a lost answer, and a success that is none lose nothing and leave no part: TestFaultsReset, TestFaultsResetParts, TestFaultsLostAnswer, TestFaultsEmptySuccess.
-//   - A server that is busy for seconds fails nothing; one that stalls or is full gives a typed error in time: TestStalls, TestFaultsBurst, TestFaultsSickServer, TestFaultsDiskFull, TestFaultsNodeKilled, TestFaultsTwoNodesKilled.
-//   - A flipped bit is told, on the way there and back, wherever a SHA-256 is known, of the object or of its parts; in a range where Verify asks for it: TestFaultsFlippedBit, TestS3GetFlippedBits, TestDownloadFileFails.
-//   - A body that was damaged on its way is sent again, and what of a group came damaged is got once more: TestS3DamagedOnTheWay, TestDirectUpload, TestGroupReadsAgain.
+//   - A body is what its size and SHA-256 say, when it is sent and when it is read: TestVerifier, TestS3GetBodies,
+//     TestDirectUploadOfAWrongBody.
+//   - What is written to a group is a compare-and-swap: TestMemoryGroups, TestMinIO, TestMemoryRacingWriters,
+//     TestMemoryReplay.
+//   - A batch, which is none, ends before others may begin, with clocks up to 15 minutes ahead; one that was superseded
+//     meanwhile is never read as another's: TestBatchEndsWithItsLease, TestLateBatch.
+//   - In whatever order a group's events come, and whatever answers are lost, nothing undeclared is committed, no reader
+//     gets a mix, and nothing is stuck: TestOrders, TestOrdersAtRandom.
+//   - An upload in parts that fails is aborted, or its error names it; so is one that was begun and the answer lost:
+//     TestS3UploadBegunTooLate, TestS3PutSaysWhatStays, TestS3CreateAnswerLost.
+//   - One with a journal goes on where its process was killed: TestUploadKilled, TestUploadGoesOn, TestFaultsServerKilled,
+//     TestFaultsClientKilled.
+//   - What a client puts in parts is completed only as declared, and a completion whose answer was lost tells the same
+//     again: TestPartsAreProven, TestCompletePartsAgain, TestPartsOfAnotherSize.
+//   - A connection cut at any byte, a lost answer, and a success that is none lose nothing and leave no part:
+//     TestFaultsReset, TestFaultsResetParts, TestFaultsLostAnswer, TestFaultsEmptySuccess.
+//   - A server that is busy for seconds fails nothing; one that stalls or is full gives a typed error in time: TestStalls,
+//     TestFaultsBurst, TestFaultsSickServer, TestFaultsDiskFull, TestFaultsNodeKilled, TestFaultsTwoNodesKilled.
+//   - A clock that is too far off for signatures is told, and how far: TestFaultsClock, TestFaultsClockOfAnother.
+//   - A flipped bit is told, on the way there and back, wherever a SHA-256 is known, of the object or of its parts; in a
+//     range where Verify asks for it: TestFaultsFlippedBit, TestS3GetFlippedBits, TestDownloadFileFails.
+//   - A body that was damaged on its way is sent again, and what of a group came damaged is got once more:
+//     TestS3DamagedOnTheWay, TestDirectUpload, TestGroupReadsAgain.
 //   - A signature binds all that it is made for, byte by byte: TestVerifyEveryByte, TestAgainstSDK, FuzzVerify.
-//   - Complete commits proven masks only, and says what is wrong with the others, decoding nothing: TestMemoryGroups, TestCompleteJudgesPNGs.
-//   - A metadata.json that someone else wrote costs bounded memory, and reaches nothing outside its group: TestHostileManifest, TestHugeManifest, FuzzDecodeDocument.
-//   - No error, log or printed value shows a credential or a signature: TestCanaryInNoType, TestCanaryInNoStorage, TestCanaryInNoError, TestCanaryInNoLog.
-//   - The handler authorizes before it reads, answers whatever it is sent, in bounded memory: TestHandlerErrors, TestHandlerBoundsMemory, TestHandlerThousandAtOnce, TestHandlerEndlessBodies, TestHandlerSlowClients, FuzzHandler.
+//   - Complete commits proven masks only, and says what is wrong with the others, decoding nothing: TestMemoryGroups,
+//     TestCompleteJudgesPNGs.
+//   - A metadata.json that someone else wrote costs bounded memory, and reaches nothing outside its group:
+//     TestHostileManifest, TestHugeManifest, FuzzDecodeDocument.
+//   - No error, log or printed value shows a credential or a signature: TestCanaryInNoType, TestCanaryInNoStorage,
+//     TestCanaryInNoError, TestCanaryInNoLog.
+//   - The handler authorizes before it reads, answers whatever it is sent, in bounded memory: TestHandlerErrors,
+//     TestHandlerBoundsMemory, TestHandlerThousandAtOnce, TestHandlerEndlessBodies, TestHandlerSlowClients, FuzzHandler.
 //   - No goroutine outlives its call: TestMain, in each package with goroutines.
 //   - Errors of a context stay what they are: TestContextErrorsStayWhatTheyAre, TestS3ContextEnds, TestMemoryContext.
 //   - Importers get no dependency that they do not use: TestHeavyModulesStayOut.

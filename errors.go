@@ -106,7 +106,8 @@ var (
 	ErrUnauthenticated error = &kind{"unauthenticated", fs.ErrPermission}
 	// ErrExpired: the credentials, the signed URL, or the lease of a Group.Upload have expired.
 	ErrExpired error = &kind{"expired", nil}
-	// ErrClockSkew: the server's clock and this machine's are too far apart for a signature.
+	// ErrClockSkew: the server's clock and this machine's, or that of whoever signed, are too far apart for a signature. It is
+	// ErrExpired too where a signed URL has expired by the server's clock alone.
 	ErrClockSkew error = &kind{"clocks differ", nil}
 	// ErrPreconditionFailed: IfMatch or NoOverwrite did not hold; nothing was changed.
 	ErrPreconditionFailed error = &kind{"precondition failed", nil}
@@ -136,7 +137,7 @@ var (
 	ErrUploadOpen error = &kind{"another upload is open", nil}
 	// ErrSuperseded: another upload took this one's place.
 	ErrSuperseded error = &kind{"superseded by another upload", nil}
-	// ErrReplaced: a mask is no longer the one that the manifest names. Group.Upload of the masks repairs that (see Group.Masks).
+	// ErrReplaced: a mask is no longer the one that the manifest names. Group.Upload of the masks repairs it (see Group.Masks).
 	ErrReplaced error = &kind{"a mask was replaced", nil}
 	// ErrDeleted: the group was deleted. It is fs.ErrNotExist too.
 	ErrDeleted error = &kind{"deleted", fs.ErrNotExist}

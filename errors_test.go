@@ -59,7 +59,8 @@ func TestOpError(t *testing.T) {
 		{"again, a timeout of the network", nil, &Error{Kind: ErrUnavailable, Err: timeout{errTest}}, &Error{"Op", "k", ErrUnavailable, timeout{errTest}}, `maskstore: Op "k": unavailable: test error`},
 		{
 			"within another's text", nil, fmt.Errorf("read: %w", &Error{"Get", "a", ErrNotFound, nil}),
-			&Error{"Op", "k", nil, fmt.Errorf("read: %w", &Error{"Get", "a", ErrNotFound, nil})}, `maskstore: Op "k": read: Get "a": not found`,
+			&Error{"Op", "k", nil, fmt.Errorf("read: %w", &Error{"Get", "a", ErrNotFound, nil})},
+			`maskstore: Op "k": read: Get "a": not found`,
 		},
 		{
 			"input", nil, inputError("TTL", "is 0.5s", "1s or more"),
@@ -76,7 +77,9 @@ func TestOpError(t *testing.T) {
 				}
 				return
 			}
-			if diff := cmp.Diff(tt.want, err, cmp.Comparer(func(a, b error) bool { return fmt.Sprintf("%T %[1]v", a) == fmt.Sprintf("%T %[1]v", b) })); diff != "" {
+			if diff := cmp.Diff(tt.want, err, cmp.Comparer(func(a, b error) bool {
+				return fmt.Sprintf("%T %[1]v", a) == fmt.Sprintf("%T %[1]v", b)
+			})); diff != "" {
 				t.Error(diff)
 			}
 			if err.Error() != tt.text {

@@ -27,7 +27,8 @@ func ExampleUpload() {
 	journal := maskstore.DirJournal(dir)
 
 	volume := bytes.Repeat([]byte{1, 2, 3, 4}, 5<<20)
-	info, err := maskstore.Upload(ctx, storage, "mask/ct-42/_large/volume.bin", bytes.NewReader(volume), &maskstore.UploadOptions{Journal: journal})
+	info, err := maskstore.Upload(ctx, storage, "mask/ct-42/_large/volume.bin", bytes.NewReader(volume),
+		&maskstore.UploadOptions{Journal: journal})
 	if err != nil {
 		log.Fatal(err) // run again, it sends what is not there yet
 	}
@@ -57,7 +58,9 @@ func ExampleBeginParts() {
 		var ticket *maskstore.PartsTicket
 		err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 1<<20)).Decode(&said)
 		key := "mask/ct-42/_large/" + r.PathValue("name")
-		opts := &maskstore.PartsOptions{PutOptions: maskstore.PutOptions{Size: said.Size, NoOverwrite: true}, PartSHA256: said.PartSHA256}
+		opts := &maskstore.PartsOptions{
+			PutOptions: maskstore.PutOptions{Size: said.Size, NoOverwrite: true}, PartSHA256: said.PartSHA256,
+		}
 		switch step := r.PathValue("step"); {
 		case err != nil:
 		case step == "begin": // tells how the object is cut

@@ -1,6 +1,7 @@
 package maskstore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,28 +14,84 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 )
 
+// How S3 and MinIO refuse a signature for its time.
+var (
+	tooEarly  = answer{status: 403, code: "AccessDenied", text: "Request is not valid yet"}
+	tooLate   = answer{status: 403, code: "AccessDenied", text: "Request has expired"}
+	tooSkewed = answer{
+		status: 403, code: "RequestTimeTooSkewed",
+		text: "The difference between the request time and the server's time is too large.",
+	}
+)
+
+// by gives an answer of a server that this machine's clock is ahead of.
+func (a answer) by(ahead time.Duration) *scripted {
+	a.header = map[string]string{"Date": time.Now().Add(-ahead).UTC().Format(http.TimeFormat)}
+	return &scripted{answers: []answer{a}}
+}
+
 // A clock that is wrong by more than a signature allows says so, and by how much.
 func TestFaultsClock(t *testing.T) {
 	for _, row := range []struct {
-		ahead         time.Duration // of the server's clock
-		code, message string        // as S3 and MinIO word it
-		says          string
+		ahead  time.Duration // of the server's clock
+		answer answer
+		says   string
 	}{
-		{20 * time.Minute, "AccessDenied", "Request is not valid yet", "it is 20m0s ahead"},
-		{-20 * time.Minute, "AccessDenied", "Request has expired", "it is 20m0s behind"},
-		{20 * time.Minute, "RequestTimeTooSkewed", "The difference between the request time and the server's time is too large.", "it is 20m0s ahead"},
-		{-20 * time.Minute, "RequestTimeTooSkewed", "The difference between the request time and the server's time is too large.", "it is 20m0s behind"},
+		{20 * time.Minute, tooEarly, "it is 20m0s ahead"},
+		{-20 * time.Minute, tooLate, "it is 20m0s behind"},
+		{20 * time.Minute, tooSkewed, "it is 20m0s ahead"},
+		{-20 * time.Minute, tooSkewed, "it is 20m0s behind"},
 	} {
-		inBubble(t, fmt.Sprint(row.code, row.ahead), func(t *testing.T) {
-			server := &scripted{answers: []answer{{status: 403, code: row.code, text: row.message,
-				header: map[string]string{"Date": time.Now().Add(-row.ahead).UTC().Format(http.TimeFormat)}}}}
-			for _, call := range s3Calls() {
+		inBubble(t, fmt.Sprint(row.answer.text, row.ahead), func(t *testing.T) {
+			time.Sleep(700 * time.Millisecond) // a Date has whole seconds
+			server := row.answer.by(row.ahead)
+			calls := append(s3Calls(), s3Call{"Upload", func(ctx context.Context, s *S3) error {
+				return uploadTo(ctx, s.http, time.Now().Add(DefaultTTL))
+			}})
+			for _, call := range calls {
 				err := call.call(t.Context(), testS3(t, server))
 				if !errors.Is(err, ErrClockSkew) || !strings.Contains(err.Error(), row.says) {
 					t.Errorf("%s: %v; want one that says %q", call.op, err, row.says)
 				}
 			}
-			t.Logf("faults: a clock %v off, %s: %d requests, all refused as %v, all say %q", row.ahead, row.code, len(server.bodies), ErrClockSkew, row.says)
+			t.Logf("faults: a clock %v off, %s: %d requests, all refused as %v, all say %q", row.ahead, row.answer.code,
+				len(server.bodies), ErrClockSkew, row.says)
+		})
+	}
+}
+
+// uploadTo puts a body to a URL that was signed to expire at that time.
+func uploadTo(ctx context.Context, client *http.Client, expires time.Time) error {
+	u := signedTest("PUT")
+	u.Expires = expires
+	_, err := (&DirectUploader{Client: client}).Upload(ctx, u, BytesBody(smallBody))
+	return err
+}
+
+// Who was given a URL may have it from a machine whose clock is wrong, or have kept it for too long.
+func TestFaultsClockOfAnother(t *testing.T) {
+	for _, row := range []struct {
+		name          string
+		ahead         time.Duration // of the server's clock
+		answer        answer
+		left          time.Duration // until the URL expires
+		skew, expired bool
+		says          string // of our clock; empty: nothing
+	}{
+		{"old, all clocks right", 0, tooLate, -time.Second, false, true, ""},
+		{"old, ours is behind", -20 * time.Minute, tooLate, time.Minute, true, true, "it is 20m0s behind"},
+		{"old, ours a second behind", -time.Second, tooLate, time.Millisecond, true, true, "it is 1s behind"},
+		{"old in this moment", 0, tooLate, time.Millisecond, false, true, ""},
+		{"of credentials that have ended", -time.Second, answer{status: 400, code: "ExpiredToken"}, time.Minute, false, true, ""},
+		{"signed by a clock that is ahead", 0, tooEarly, 30 * time.Minute, true, false, ""},
+		{"signed right, ours is ahead", 20 * time.Minute, tooLate, -time.Second, false, true, ""},
+	} {
+		inBubble(t, row.name, func(t *testing.T) {
+			err := uploadTo(t.Context(), serve(t, row.answer.by(row.ahead)), time.Now().Add(row.left))
+			says := strings.Contains(err.Error(), cmp.Or(row.says, "this machine's clock"))
+			if errors.Is(err, ErrClockSkew) != row.skew || errors.Is(err, ErrExpired) != row.expired || says != (row.says != "") {
+				t.Errorf("error is %v", err)
+			}
 		})
 	}
 }
@@ -53,7 +110,9 @@ func (r *rotating) Retrieve(context.Context) (aws.Credentials, error) {
 	if r.fail != nil && len(r.pairs) > 0 {
 		return aws.Credentials{}, r.fail
 	}
-	pair := aws.Credentials{AccessKeyID: fmt.Sprint("KEY", len(r.pairs)), SecretAccessKey: "secret", CanExpire: true, Expires: time.Now().Add(r.last)}
+	pair := aws.Credentials{
+		AccessKeyID: fmt.Sprint("KEY", len(r.pairs)), SecretAccessKey: "secret", CanExpire: true, Expires: time.Now().Add(r.last),
+	}
 	r.pairs = append(r.pairs, pair)
 	return pair, nil
 }
@@ -116,8 +175,10 @@ func TestFaultsCredentials(t *testing.T) {
 			defer b.mu.Unlock()
 			provider.mu.Lock()
 			defer provider.mu.Unlock()
-			t.Logf("faults: credentials %s: %d of %d masks put, with %d key pairs, %d requests with one that had ended: %v", name, len(b.objects), masks, len(provider.pairs), refused, err)
-			if row.want == nil && (err != nil || len(b.objects) != masks || len(provider.pairs) < 3) || !errors.Is(err, row.want) || refused > 0 {
+			t.Logf("faults: credentials %s: %d of %d masks put, with %d key pairs, %d requests with one that had ended: %v", name,
+				len(b.objects), masks, len(provider.pairs), refused, err)
+			if row.want == nil && (err != nil || len(b.objects) != masks || len(provider.pairs) < 3) || !errors.Is(err, row.want) ||
+				refused > 0 {
 				t.Errorf("error is %v; want %v", err, row.want)
 			}
 		})
@@ -141,7 +202,8 @@ func TestFaultsSayWhy(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 		defer cancel()
 		err := testS3(t, &scripted{answers: []answer{slow}}).Delete(ctx, testKey)
-		if e, ok := err.(*Error); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "SlowDown") || !ok || e.Kind != nil {
+		if e, ok := err.(*Error); !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "SlowDown") || !ok ||
+			e.Kind != nil {
 			t.Errorf("error is %v", err)
 		}
 	})

@@ -15,7 +15,9 @@ import (
 
 // sendParts uploads the parts of src that are not among those stored, several at a time, and gives all parts in order; with
 // an error those that it has come to, the others zero. One goroutine hashes each before it is sent, and writes it to whole.
-func sendParts(ctx context.Context, s MultipartStorage, up *UploadRecord, src Source, stored map[int]Part, whole io.Writer) ([]Part, error) {
+func sendParts(
+	ctx context.Context, s MultipartStorage, up *UploadRecord, src Source, stored map[int]Part, whole io.Writer,
+) ([]Part, error) {
 	parts := make([]Part, partCount(up.Size, up.PartSize))
 	buffer := make([]byte, copyBuffer)
 	g, partCtx := errgroup.WithContext(ctx)

@@ -76,7 +76,8 @@ func TestFileThereAndBack(t *testing.T) {
 		name, data := writeTestFile(t, size)
 		m := new(Memory)
 		sum := SumSHA256(data)
-		info, err := UploadFile(t.Context(), m, "mask/x", name, &UploadOptions{PutOptions: PutOptions{SHA256: sum, ContentType: "application/dicom"}})
+		info, err := UploadFile(t.Context(), m, "mask/x", name,
+			&UploadOptions{PutOptions: PutOptions{SHA256: sum, ContentType: "application/dicom"}})
 		if err != nil || info.Size != int64(size) || info.ContentType != "application/dicom" {
 			t.Fatalf("%d bytes: %+v, %v", size, info, err)
 		}
@@ -143,9 +144,12 @@ func TestUploadFileFails(t *testing.T) {
 
 func TestUploadFileSaysWhatStays(t *testing.T) {
 	name, _ := writeTestFile(t, maxSinglePut+1)
-	w := &partWatcher{Memory: new(Memory), part: func(int) error { return &Error{Kind: ErrThrottled} }, abort: &Error{Kind: ErrAccessDenied}}
+	w := &partWatcher{
+		Memory: new(Memory), part: func(int) error { return &Error{Kind: ErrThrottled} }, abort: &Error{Kind: ErrAccessDenied},
+	}
 	_, err := UploadFile(t.Context(), w, testKey, name, nil)
-	if e, ok := err.(*Error); !ok || e.Kind != ErrThrottled || !errors.Is(err, ErrAccessDenied) || !strings.Contains(err.Error(), "billed") || len(KeyErrors(err)) != 1 {
+	if e, ok := err.(*Error); !ok || e.Kind != ErrThrottled || !errors.Is(err, ErrAccessDenied) ||
+		!strings.Contains(err.Error(), "billed") || len(KeyErrors(err)) != 1 {
 		t.Errorf("error is %v", err)
 	}
 }

@@ -14,7 +14,9 @@ import (
 
 // FuzzCheckText: of JSON, that is refused which encoding/json's own tokens show to be two-faced, or too deep.
 func FuzzCheckText(f *testing.F) {
-	for _, text := range []string{`{"a":{"a":1},"b":[{"a":1},{"a":2}]}`, `{"a":1,"\u0061":2}`, `{"a":"\\\"","a" :1}`, `[[],{},"",1]`, `{"a/B":1,"A":2}`} {
+	for _, text := range []string{
+		`{"a":{"a":1},"b":[{"a":1},{"a":2}]}`, `{"a":1,"\u0061":2}`, `{"a":"\\\"","a" :1}`, `[[],{},"",1]`, `{"a/B":1,"A":2}`,
+	} {
 		f.Add([]byte(text))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
@@ -74,8 +76,10 @@ func twoFaced(data []byte) bool {
 // written elsewhere than in the annotation that was let in.
 func FuzzHandler(f *testing.F) {
 	for _, body := range []string{
-		`{"masks":[{"slice":1,"label":"liver","size":9}]}`, `{"group_id":"g","keep":true,"masks":[{"slice":1,"label":"x","size":1,"sha256":""}]}`,
-		`{"upload_id":"x","etags":{"mask/ct-1/g/0001_x.png":"e"}}`, `{"metadata":{"width":1,"segments":[{"segment_number":1,"segment_label":"x"}]}}`, `{"masks":null}`, `[`, ``,
+		`{"masks":[{"slice":1,"label":"liver","size":9}]}`,
+		`{"group_id":"g","keep":true,"masks":[{"slice":1,"label":"x","size":1,"sha256":""}]}`,
+		`{"upload_id":"x","etags":{"mask/ct-1/g/0001_x.png":"e"}}`,
+		`{"metadata":{"width":1,"segments":[{"segment_number":1,"segment_label":"x"}]}}`, `{"masks":null}`, `[`, ``,
 	} {
 		for step := range uint8(4) {
 			f.Add(step, "g", []byte(body))

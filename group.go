@@ -212,7 +212,8 @@ func (g *Group) begin(ctx context.Context, named []Mask, o *BeginOptions, ttl ti
 		doc.keepUntil(doc.Pending.URLsUntil)
 		doc.plan(named, o.Keep, there)
 		if len(doc.Pending.Masks) > MaxGroupMasks {
-			return nil, "", inputError("masks", fmt.Sprintf("are %d with those kept", len(doc.Pending.Masks)), fmt.Sprintf("at most %d", MaxGroupMasks))
+			return nil, "", inputError("masks", fmt.Sprintf("are %d with those kept", len(doc.Pending.Masks)),
+				fmt.Sprintf("at most %d", MaxGroupMasks))
 		}
 		return doc, etag, nil
 	})
@@ -314,7 +315,8 @@ func (g *Group) checkSpecs(specs []MaskSpec, o *BeginOptions) ([]Mask, error) {
 			return nil, inputError(field+"size", fmt.Sprintf("is %d", s.Size), "the file's size, 1 byte to 5 GiB")
 		}
 		if j, ok := first[key]; ok {
-			return nil, inputError(strings.TrimSuffix(field, "."), fmt.Sprintf("is the same slice and label as masks[%d]", j), "each once")
+			return nil, inputError(strings.TrimSuffix(field, "."), fmt.Sprintf("is the same slice and label as masks[%d]", j),
+				"each once")
 		}
 		first[key] = i
 		masks[i] = Mask{Key: key, Slice: s.Slice, Label: s.Label, Size: s.Size, SHA256: s.SHA256}
@@ -342,7 +344,9 @@ func (g *Group) sign(ctx context.Context, doc *document, ttl time.Duration) (*Gr
 			return nil, err
 		}
 		if url.Expires.After(p.URLsUntil) {
-			return nil, &Error{Kind: ErrUnavailable, Err: errors.New("the storage took too long to open the upload; begin again, superseding it")}
+			return nil, &Error{
+				Kind: ErrUnavailable, Err: errors.New("the storage took too long to open the upload; begin again, superseding it"),
+			}
 		}
 		up.Masks[i].URL = url
 		if url.Expires.Before(up.Expires) {
@@ -366,7 +370,9 @@ type RenewOptions struct {
 // condition it begins again, superseding.
 //
 // Errors: ErrNotFound, ErrDeleted, ErrSuperseded.
-func (g *Group) Renew(ctx context.Context, uploadID string, etags map[string]string, opts *RenewOptions) (*GroupUpload, error) {
+func (g *Group) Renew(
+	ctx context.Context, uploadID string, etags map[string]string, opts *RenewOptions,
+) (*GroupUpload, error) {
 	o := or(opts)
 	ttl, err := g.checkURLs(ctx, o.TTL)
 	if err != nil {
@@ -507,7 +513,9 @@ func (g *Group) write(ctx context.Context, doc *document, etag string) error {
 		return &Error{Kind: ErrTooLarge, Err: fmt.Errorf("the manifest could not be read again: %w", err)}
 	}
 	if len(data) > maxManifestBytes {
-		return &Error{Kind: ErrTooLarge, Err: fmt.Errorf("the manifest would have %d bytes; %d is the most", len(data), maxManifestBytes)}
+		return &Error{
+			Kind: ErrTooLarge, Err: fmt.Errorf("the manifest would have %d bytes; %d is the most", len(data), maxManifestBytes),
+		}
 	}
 	key := g.prefix + metadataName
 	_, err = g.storage.Put(ctx, key, bytes.NewReader(data), &PutOptions{

@@ -59,15 +59,17 @@ const (
 //
 // etags are, by key, those that the client got for its PUTs. A nil map means that the client reports none: then a mask
 // for which no SHA-256 was declared counts as put when it has the declared size and something was put since
-// Begin, be it by another client whose upload this one has superseded. From a client that reports, Complete wants a report for
-// each mask without a SHA-256.
+// Begin, be it by another client whose upload this one has superseded. From a client that reports, Complete wants a report
+// for each mask without a SHA-256.
 //
 // Where masks are not there as declared the error is ErrIncomplete, the Completion beside it says which, and the upload
 // stays open. The upload last committed, completed again, gets the same answer. It costs a GET, a LIST per 1000 objects
 // and a PUT, and a Stat for each mask that only its SHA-256 can tell.
 //
 // Errors: ErrIncomplete, ErrNotFound, ErrDeleted, ErrSuperseded.
-func (g *Group) Complete(ctx context.Context, uploadID string, etags map[string]string, opts *CompleteOptions) (*Completion, error) {
+func (g *Group) Complete(
+	ctx context.Context, uploadID string, etags map[string]string, opts *CompleteOptions,
+) (*Completion, error) {
 	o := or(opts)
 	var done *Completion
 	doc, err := g.update(ctx, func(ctx context.Context) (*document, string, error) {
@@ -100,7 +102,9 @@ func (g *Group) Complete(ctx context.Context, uploadID string, etags map[string]
 }
 
 // settle commits doc's pending upload in memory, where its masks are all proven and what o asks for holds as well.
-func (g *Group) settle(ctx context.Context, doc *document, there map[string]ObjectInfo, verdicts []Verdict, o *CompleteOptions) (*Completion, error) {
+func (g *Group) settle(
+	ctx context.Context, doc *document, there map[string]ObjectInfo, verdicts []Verdict, o *CompleteOptions,
+) (*Completion, error) {
 	p := doc.Pending
 	if o.VerifyPNG || o.VerifyContent {
 		if err := g.verify(ctx, p.Masks, verdicts, cmp.Or(p.Metadata, &doc.Metadata), o); err != nil {
@@ -158,7 +162,9 @@ func incomplete(verdicts []Verdict) error {
 
 // prove gives a verdict for each mask of the upload, by what lies there and the ETags that the client reports, and
 // sets the ETag of each that is proven, of no other.
-func (g *Group) prove(ctx context.Context, p *pending, there map[string]ObjectInfo, etags map[string]string) ([]Verdict, error) {
+func (g *Group) prove(
+	ctx context.Context, p *pending, there map[string]ObjectInfo, etags map[string]string,
+) ([]Verdict, error) {
 	verdicts := noProblems(p.Masks)
 	err := forEach(ctx, "", len(p.Masks), g.concurrency, false, func(ctx context.Context, i int) error {
 		m := &p.Masks[i]
@@ -174,7 +180,9 @@ func (g *Group) prove(ctx context.Context, p *pending, there map[string]ObjectIn
 
 // proveOne gives the ETag by which m is proven to lie at its key, or its problem. An ETag that is equal proves; one that
 // is not disproves nothing, and times prove nothing.
-func (g *Group) proveOne(ctx context.Context, m Mask, base map[string]string, there map[string]ObjectInfo, etags map[string]string) (string, Problem, error) {
+func (g *Group) proveOne(
+	ctx context.Context, m Mask, base map[string]string, there map[string]ObjectInfo, etags map[string]string,
+) (string, Problem, error) {
 	info, ok := there[m.Key]
 	old, existed := base[m.Key]
 	isOld := existed && info.ETag == old

@@ -9,16 +9,17 @@ import (
 	"time"
 )
 
-// deleteTime is how long a Delete or Sweep has to remove objects after it wrote the tombstone, and until deleteLease has passed
-// no upload can begin in the group: deleting cannot be made conditional, so it must not run into one, whose server's clock
-// may be ahead.
+// deleteTime is how long a Delete or Sweep has to remove objects after it wrote the tombstone, and until deleteLease has
+// passed no upload can begin in the group: deleting cannot be made conditional, so it must not run into one, whose server's
+// clock may be ahead.
 const deleteTime, deleteLease = 5 * time.Minute, deleteTime + maxClockSkew
 
 // Delete deletes the group: first the manifest becomes a tombstone, which says nothing about the patient, then the masks
 // go. An upload that is open gets ErrDeleted. A Delete that failed half-way is run again; deleting what is not there is
 // no error. The tombstone keeps the group's ID from being used again before the last URL given out, and at least twenty
-// minutes, have passed; Sweep removes it later, and a Delete that comes while it does gets ErrUnavailable, for twenty minutes
-// at most. The clocks of all that delete and upload must not differ by more than a quarter of an hour. It costs a GET, a PUT, and per 1000 masks a LIST and a DELETE.
+// minutes, have passed; Sweep removes it later, and a Delete that comes while it does gets ErrUnavailable, for twenty
+// minutes at most. The clocks of all that delete and upload must not differ by more than a quarter of an hour. It costs a
+// GET, a PUT, and per 1000 masks a LIST and a DELETE.
 func (g *Group) Delete(ctx context.Context) error {
 	return g.failed("Delete", g.delete(ctx))
 }
@@ -44,7 +45,8 @@ func (g *Group) delete(ctx context.Context) error {
 			return nil, "", err
 		}
 		if g.now().Before(doc.RemovedBy) {
-			return nil, "", &Error{Kind: ErrUnavailable, Err: fmt.Errorf("a Sweep is removing what is left of the group; try again after %s", doc.RemovedBy.Format(time.RFC3339))}
+			return nil, "", &Error{Kind: ErrUnavailable, Err: fmt.Errorf(
+				"a Sweep is removing what is left of the group; try again after %s", doc.RemovedBy.Format(time.RFC3339))}
 		}
 		return g.tombstoneOf(doc), etag, nil
 	})
@@ -66,7 +68,9 @@ func (g *Group) tombstoneOf(doc *document) *document {
 	return tomb
 }
 
-var errLeaseOver = &Error{Kind: ErrUnavailable, Err: errors.New("the storage took too long to delete what is in the group; the next try goes on")}
+var errLeaseOver = &Error{
+	Kind: ErrUnavailable, Err: errors.New("the storage took too long to delete what is in the group; the next try goes on"),
+}
 
 // inLease lets do delete what is in a group whose tombstone was written after begun, for as long as that surely keeps
 // uploads out.

@@ -80,9 +80,9 @@ type MaskData struct {
 // revision; where one was replaced meanwhile, the last yield is ErrReplaced.
 //
 // ErrReplaced passes where an upload is under way, and commits. Else something has deleted or overwritten a mask behind the
-// manifest's back, or an upload was left half-way, and whoever has the masks repairs it: Upload, given all of them, puts those
-// that are not there as committed. By signed URLs it takes Begin, Renew, a PUT of each mask that Renew gives a URL for, and
-// Complete: Begin alone takes the manifest's word for what lies there.
+// manifest's back, or an upload was left half-way, and whoever has the masks repairs it: Upload, given all of them, puts
+// those that are not there as committed. By signed URLs it takes Begin, Renew, a PUT of each mask that Renew gives a URL
+// for, and Complete: Begin alone takes the manifest's word for what lies there.
 //
 // Errors: those of Manifest, ErrReplaced, ErrChecksum.
 func (g *Group) Masks(ctx context.Context) iter.Seq2[MaskData, error] {

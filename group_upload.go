@@ -70,8 +70,8 @@ const uploadRounds = 5
 
 // Upload is Begin, a PUT per mask, and Complete, for a program that has the masks and the storage's credentials itself.
 // Nothing is written unless all are PNGs. Masks that lie there already, by their SHA-256, are not put again; one that is
-// committed, and was deleted or overwritten since, is. Where others keep overwriting its masks it gives up, with ErrIncomplete
-// and the Completion.
+// committed, and was deleted or overwritten since, is. Where others keep overwriting its masks it gives up, with
+// ErrIncomplete and the Completion.
 //
 // Each Body is opened once for the 33 bytes that a PNG begins with, one after another, before anything is written; it is
 // opened again when it is put, and for each time that it must be put anew. One that reads from another storage thus costs
@@ -82,12 +82,13 @@ const uploadRounds = 5
 //
 // Where the storage is a BatchPutter, many masks of a group whose ID NewGroup made go by a batch. A batch has no conditions:
 // whoever supersedes an Upload that still runs may find the masks that they have committed overwritten by it. Readers then
-// get ErrReplaced, never a wrong mask, until they are uploaded again. So supersede an Upload by batch only when it is known to
-// have ended, or take a new group. It ends 15 minutes before its TTL has passed in any case, and so before others can begin without
-// superseding it, whose clocks must not be ahead by more. Where the TTL leaves it less than a minute, no batch is used.
+// get ErrReplaced, never a wrong mask, until they are uploaded again. So supersede an Upload by batch only when it is known
+// to have ended, or take a new group. It ends 15 minutes before its TTL has passed in any case, and so before others can
+// begin without superseding it, whose clocks must not be ahead by more. Where the TTL leaves it less than a minute, no
+// batch is used.
 //
-// Errors: those of Begin and Complete, ErrNotPNG, ErrChecksum where a file is not what its Body says, ErrExpired where a batch
-// took longer than it may.
+// Errors: those of Begin and Complete, ErrNotPNG, ErrChecksum where a file is not what its Body says, ErrExpired where a
+// batch took longer than it may.
 func (g *Group) Upload(ctx context.Context, files []MaskFile, opts *GroupUploadOptions) (*Completion, error) {
 	done, err := g.upload(ctx, files, or(opts))
 	return done, g.failed("Upload", err)
@@ -165,14 +166,16 @@ const minBatch = DefaultConcurrency
 // minBatchTime is from how much time on a batch is begun: what is cut off is lost, and fails the upload.
 const minBatchTime = time.Minute
 
-// batchTime is how long a batch of the upload may take: what has no condition must not come once others may begin, by whichever
-// clock. The server has urlsUntilSlack for what it was sent.
+// batchTime is how long a batch of the upload may take: what has no condition must not come once others may begin, by
+// whichever clock. The server has urlsUntilSlack for what it was sent.
 func (g *Group) batchTime(p *pending) time.Duration {
 	return p.URLsUntil.Add(-maxClockSkew - urlsUntilSlack).Sub(g.now())
 }
 
 // putMasks puts the masks that are not proven, and adds their ETags to etags.
-func (g *Group) putMasks(ctx context.Context, p *pending, bodies map[string]Body, etags map[string]string, onProgress func(Progress)) error {
+func (g *Group) putMasks(
+	ctx context.Context, p *pending, bodies map[string]Body, etags map[string]string, onProgress func(Progress),
+) error {
 	var items []UploadItem
 	for _, m := range p.Masks {
 		if body, ok := bodies[m.Key]; ok && m.ETag == "" {
@@ -205,7 +208,9 @@ func (g *Group) putMasks(ctx context.Context, p *pending, bodies map[string]Body
 }
 
 // putBatch puts a batch that ends in time.
-func (g *Group) putBatch(ctx context.Context, b BatchPutter, p *pending, items []UploadItem, o *ParallelOptions) ([]ObjectInfo, error) {
+func (g *Group) putBatch(
+	ctx context.Context, b BatchPutter, p *pending, items []UploadItem, o *ParallelOptions,
+) ([]ObjectInfo, error) {
 	leased, cancel := context.WithTimeout(ctx, g.batchTime(p))
 	defer cancel()
 	infos, err := b.PutBatch(leased, items, o)

@@ -86,7 +86,9 @@ type batches struct {
 	before func(context.Context) error // comes before what is put, or in its place; nil: nothing
 }
 
-func (b *batches) PutBatch(ctx context.Context, items []maskstore.UploadItem, opts *maskstore.ParallelOptions) ([]maskstore.ObjectInfo, error) {
+func (b *batches) PutBatch(
+	ctx context.Context, items []maskstore.UploadItem, opts *maskstore.ParallelOptions,
+) ([]maskstore.ObjectInfo, error) {
 	b.n++
 	for _, item := range items {
 		if item.IfMatch != "" || item.NoOverwrite {
@@ -146,7 +148,8 @@ func TestUploadRefusesALease(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, ttl := range []time.Duration{-1, maskstore.MaxURLTTL + 1} {
-		_, err := g.Upload(t.Context(), maskFiles(t, 1), &maskstore.GroupUploadOptions{BeginOptions: maskstore.BeginOptions{TTL: ttl}})
+		_, err := g.Upload(t.Context(), maskFiles(t, 1),
+			&maskstore.GroupUploadOptions{BeginOptions: maskstore.BeginOptions{TTL: ttl}})
 		if !errors.Is(err, maskstore.ErrInvalidArgument) {
 			t.Errorf("%v: error is %v", ttl, err)
 		}
@@ -174,8 +177,8 @@ func TestReadMaskDirPassesOver(t *testing.T) {
 	}
 }
 
-// A batch ends while others are still kept out, though their clocks are ahead as far as clocks may differ: they never meet one
-// that is under way, nor what the server stores of it within a minute of its end.
+// A batch ends while others are still kept out, though their clocks are ahead as far as clocks may differ: they never meet
+// one that is under way, nor what the server stores of it within a minute of its end.
 func TestBatchEndsWithItsLease(t *testing.T) {
 	for name, timeout := range map[string]time.Duration{"the lease ends": 2 * time.Hour, "the context ends": time.Minute} {
 		t.Run(name, func(t *testing.T) {
@@ -206,7 +209,8 @@ func TestBatchEndsWithItsLease(t *testing.T) {
 					return ctx.Err()
 				}
 				_, err = g.Upload(ctx, maskFiles(t, maskstore.DefaultConcurrency+1), nil)
-				if ended := ctx.Err() != nil; errors.Is(err, context.DeadlineExceeded) != ended || errors.Is(err, maskstore.ErrExpired) == ended {
+				if ended := ctx.Err() != nil; errors.Is(err, context.DeadlineExceeded) != ended ||
+					errors.Is(err, maskstore.ErrExpired) == ended {
 					t.Errorf("error is %v, that of the context %v", err, ctx.Err())
 				}
 				time.Sleep(maskstore.UploadLease)

@@ -121,7 +121,8 @@ func (h *handler) check() error {
 		field string
 		value int64
 	}{
-		{"MaxMasks", int64(h.MaxMasks)}, {"MaxMaskBytes", h.MaxMaskBytes}, {"MaxBodyBytes", h.MaxBodyBytes}, {"Complete.MaxPixels", h.Complete.MaxPixels},
+		{"MaxMasks", int64(h.MaxMasks)}, {"MaxMaskBytes", h.MaxMaskBytes}, {"MaxBodyBytes", h.MaxBodyBytes},
+		{"Complete.MaxPixels", h.Complete.MaxPixels},
 	} {
 		if limit.value < 0 {
 			return inputError(limit.field, fmt.Sprintf("%d is negative", limit.value), "a limit, or 0 for the default")
@@ -204,7 +205,9 @@ func (h *handler) refusal(c *call, err error) error {
 	switch {
 	case errors.Is(err, ErrUnauthenticated):
 		c.w.Header().Set("WWW-Authenticate", h.Challenge)
-		return &httpError{status: http.StatusUnauthorized, code: "unauthenticated", detail: "the request does not say who makes it", err: err}
+		return &httpError{
+			status: http.StatusUnauthorized, code: "unauthenticated", detail: "the request does not say who makes it", err: err,
+		}
 	case errors.Is(err, ErrAccessDenied):
 		return &httpError{status: http.StatusForbidden, code: "access_denied", detail: "that is not allowed here", err: err}
 	}
@@ -317,18 +320,16 @@ func (h *handler) begin(c *call) (int, any, error) {
 	return http.StatusCreated, answerUpload(up), nil
 }
 
-// decodeReport reads what the client says of an upload; an empty body says nothing.
-func (h *handler) decodeReport(c *call) (uploadID string, etags map[string]string, err error) {
-	err = h.decode(c, false, members{"upload_id": into(&uploadID), "etags": h.decodeETags(&etags)})
-	return uploadID, etags, err
+// decodeReport reads which group, and what the client says of an upload of it; an empty body says nothing.
+func (h *handler) decodeReport(c *call) (g *Group, uploadID string, etags map[string]string, err error) {
+	if g, err = h.pathGroup(c); err == nil {
+		err = h.decode(c, false, members{"upload_id": into(&uploadID), "etags": h.decodeETags(&etags)})
+	}
+	return g, uploadID, etags, err
 }
 
 func (h *handler) renew(c *call) (int, any, error) {
-	g, err := h.pathGroup(c)
-	if err != nil {
-		return 0, nil, err
-	}
-	uploadID, etags, err := h.decodeReport(c)
+	g, uploadID, etags, err := h.decodeReport(c)
 	if err != nil {
 		return 0, nil, err
 	}
@@ -340,11 +341,7 @@ func (h *handler) renew(c *call) (int, any, error) {
 }
 
 func (h *handler) complete(c *call) (int, any, error) {
-	g, err := h.pathGroup(c)
-	if err != nil {
-		return 0, nil, err
-	}
-	uploadID, etags, err := h.decodeReport(c)
+	g, uploadID, etags, err := h.decodeReport(c)
 	if err != nil {
 		return 0, nil, err
 	}
@@ -388,7 +385,8 @@ func (h *handler) list(c *call) (int, any, error) {
 		item := answerGroup(info)
 		if err != nil {
 			item.Problem = problemOf(err).Code
-			h.Logger.LogAttrs(c.r.Context(), slog.LevelError, "mask group", slog.String("prefix", prefix+info.Group), slog.Any("error", err))
+			h.Logger.LogAttrs(c.r.Context(), slog.LevelError, "mask group", slog.String("prefix", prefix+info.Group),
+				slog.Any("error", err))
 		}
 		answer.Groups = append(answer.Groups, item)
 	}

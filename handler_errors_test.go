@@ -301,10 +301,9 @@ func TestHandlerRefusesOptions(t *testing.T) {
 		"Group.Concurrency":  {Group: GroupOptions{Concurrency: -1}},
 		"TTL":                {TTL: 2 * time.Hour},
 	} {
-		s3, err := NewS3(t.Context(), S3Options{Bucket: "masks", Region: "eu-central-1", HTTPClient: &http.Client{Transport: noRequests{t}}})
-		if err != nil {
-			t.Fatal(err)
-		}
+		s3 := openS3(t, S3Options{
+			Bucket: "masks", Region: "eu-central-1", HTTPClient: &http.Client{Transport: noRequests{t}},
+		})
 		for _, s := range []ObjectStorage{new(Memory), s3} {
 			err := func() (err error) {
 				defer func() { err, _ = recover().(error) }()
@@ -323,7 +322,8 @@ func TestHandlerRefusesUser(t *testing.T) {
 		s := newSite(t, nil, HandlerOptions{Authorize: func(*http.Request, string, Action) (string, error) { return user, nil }})
 		for _, method := range []string{"GET", "POST"} {
 			rec := httptest.NewRecorder()
-			s.pacs.Config.Handler.ServeHTTP(rec, httptest.NewRequestWithContext(t.Context(), method, groupsPath, strings.NewReader("{")))
+			s.pacs.Config.Handler.ServeHTTP(rec,
+				httptest.NewRequestWithContext(t.Context(), method, groupsPath, strings.NewReader("{")))
 			if rec.Code != http.StatusInternalServerError || !strings.Contains(s.log.String(), "at most 256 bytes") {
 				t.Errorf("%s by %.5q: %d; the log: %s", method, user, rec.Code, s.log)
 			}

@@ -70,7 +70,8 @@ func TestHandlerSlowClients(t *testing.T) {
 				return
 			}
 			defer conn.Close()
-			head := "POST " + groupsPath + " HTTP/1.1\r\nHost: pacs\r\nAuthorization: Bearer anna\r\nContent-Type: application/json\r\nContent-Length: 100000\r\n\r\n"
+			head := "POST " + groupsPath + " HTTP/1.1\r\nHost: pacs\r\nAuthorization: Bearer anna\r\n" +
+				"Content-Type: application/json\r\nContent-Length: 100000\r\n\r\n"
 			request := head + `{"masks":[{"slice":1,`
 			if i%2 == 1 {
 				request = head[:len(head)/2] // stops in its header
@@ -131,7 +132,9 @@ func TestHandlerThousandAtOnce(t *testing.T) {
 	const requests, bound = 1000, 128 << 20
 	before := runtime.NumGoroutine()
 	idle := inUse()
-	gate := &gated{ObjectStorage: &Memory{BaseURL: "http://localhost"}, all: make(chan struct{}), open: make(chan struct{}), wait: requests}
+	gate := &gated{
+		ObjectStorage: &Memory{BaseURL: "http://localhost"}, all: make(chan struct{}), open: make(chan struct{}), wait: requests,
+	}
 	h := NewHandler(gate, &HandlerOptions{Authorize: authorizeBearer})
 	ctx, cancel := context.WithCancel(t.Context())
 	var codes [600]atomic.Int64
@@ -153,7 +156,8 @@ func TestHandlerThousandAtOnce(t *testing.T) {
 	}
 	close(gate.open)
 	wg.Wait()
-	if begun, refused := codes[http.StatusCreated].Load(), codes[http.StatusConflict].Load(); begun != 10 || begun+refused != requests {
+	if begun, refused := codes[http.StatusCreated].Load(), codes[http.StatusConflict].Load(); begun != 10 ||
+		begun+refused != requests {
 		t.Errorf("%d began an upload and %d were refused; want 10 and %d", begun, refused, requests-10)
 	}
 	goroutinesBack(t, before)
@@ -203,7 +207,9 @@ func (g *gated) Get(ctx context.Context, key string, opts *GetOptions) (*Object,
 
 // TestHandlerAborts: a hook that panics with http.ErrAbortHandler aborts, as net/http has it.
 func TestHandlerAborts(t *testing.T) {
-	h := NewHandler(new(Memory), &HandlerOptions{Authorize: func(*http.Request, string, Action) (string, error) { panic(http.ErrAbortHandler) }})
+	h := NewHandler(new(Memory), &HandlerOptions{
+		Authorize: func(*http.Request, string, Action) (string, error) { panic(http.ErrAbortHandler) },
+	})
 	server := httptest.NewUnstartedServer(h)
 	server.Start()
 	defer server.Close()

@@ -323,7 +323,8 @@ func unmarshalOnce(raw []byte, v any) error {
 	if err := dec.Decode(v); err != nil || plain {
 		return err
 	}
-	return &InputError{Problem: "has a member whose name is in another case, or escaped", Want: "the names as they are"} // one could stand twice so
+	// One could stand twice so.
+	return &InputError{Problem: "has a member whose name is in another case, or escaped", Want: "the names as they are"}
 }
 
 // shortened keeps a name that a client chose from filling the answer.
@@ -392,5 +393,7 @@ func (h *handler) decodeError(err error) error {
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return badInput("body", "ends too early", "a whole JSON object")
 	}
-	return &httpError{status: http.StatusBadRequest, code: "invalid_argument", field: "body", detail: "the body cannot be read", err: err}
+	return &httpError{
+		status: http.StatusBadRequest, code: "invalid_argument", field: "body", detail: "the body cannot be read", err: err,
+	}
 }

@@ -183,7 +183,8 @@ func (s *site) put(up uploadAnswer, pngs map[int][]byte) map[string]string {
 // save saves the masks as a group, whole.
 func (s *site) save(user, group string, pngs map[int][]byte) completeAnswer {
 	s.t.Helper()
-	up := want[uploadAnswer](s.t, s.do(user, "POST", groupsPath, object{"group_id": group, "masks": masksOf(pngs)}), http.StatusCreated)
+	up := want[uploadAnswer](s.t, s.do(user, "POST", groupsPath, object{"group_id": group, "masks": masksOf(pngs)}),
+		http.StatusCreated)
 	body := object{"upload_id": up.UploadID, "etags": s.put(up, pngs)}
 	return want[completeAnswer](s.t, s.do(user, "POST", groupsPath+"/"+up.Group+"/complete", body), http.StatusOK)
 }
@@ -199,7 +200,8 @@ func TestHandlerFlow(t *testing.T) {
 	if err != nil || location.Path != groupsPath+"/"+up.Group {
 		t.Errorf("Location is %v, %v", location, err)
 	}
-	if up.Annotation != "ct-1" || up.Revision != 1 || up.UploadID == "" || len(up.Masks) != 5 || up.Metadata.Width != 16 || !up.Expires.After(time.Now()) {
+	if up.Annotation != "ct-1" || up.Revision != 1 || up.UploadID == "" || len(up.Masks) != 5 || up.Metadata.Width != 16 ||
+		!up.Expires.After(time.Now()) {
 		t.Errorf("begun: %+v", up)
 	}
 	group := groupsPath + "/" + up.Group
@@ -209,8 +211,10 @@ func TestHandlerFlow(t *testing.T) {
 		t.Errorf("before the commit GET is %+v", p)
 	}
 	etags := s.put(up, map[int][]byte{0: pngs[0], 1: pngs[1], 2: pngs[2], 3: pngs[3], 4: pngs[4]})
-	done := want[completeAnswer](t, s.do("anna", "POST", group+"/complete", object{"upload_id": up.UploadID, "etags": etags}), http.StatusOK)
-	if done.Manifest.Revision != 1 || done.Manifest.Creator != "anna" || len(done.Verdicts) != 5 || done.Verdicts[0].Problem != "" {
+	done := want[completeAnswer](t, s.do("anna", "POST", group+"/complete", object{"upload_id": up.UploadID, "etags": etags}),
+		http.StatusOK)
+	if done.Manifest.Revision != 1 || done.Manifest.Creator != "anna" || len(done.Verdicts) != 5 ||
+		done.Verdicts[0].Problem != "" {
 		t.Errorf("completed: %+v", done)
 	}
 	again := want[completeAnswer](t, s.do("anna", "POST", group+"/complete", nil), http.StatusOK)
@@ -234,7 +238,8 @@ func TestHandlerFlow(t *testing.T) {
 	}
 
 	pngs[2] = testPNG(t, 200)
-	up = want[uploadAnswer](t, s.do("anna", "POST", groupsPath, object{"group_id": up.Group, "masks": masksOf(pngs)}), http.StatusCreated)
+	up = want[uploadAnswer](t, s.do("anna", "POST", groupsPath, object{"group_id": up.Group, "masks": masksOf(pngs)}),
+		http.StatusCreated)
 	for _, m := range up.Masks {
 		if m.Unchanged != (m.Slice != 2) || m.Unchanged != (m.URL == nil) {
 			t.Errorf("re-saved: %+v", m)
@@ -267,16 +272,20 @@ func TestHandlerNamesWhatIsMissing(t *testing.T) {
 	some.Masks = up.Masks[:2]
 	etags := s.put(some, pngs)
 
-	p := want[problem](t, s.do("anna", "POST", group+"/complete", object{"upload_id": up.UploadID, "etags": etags}), http.StatusConflict)
-	if p.Code != "incomplete" || len(p.Verdicts) != 3 || p.Verdicts[1].Problem != "" || p.Verdicts[2].Problem != ProblemMissing {
+	p := want[problem](t, s.do("anna", "POST", group+"/complete", object{"upload_id": up.UploadID, "etags": etags}),
+		http.StatusConflict)
+	if p.Code != "incomplete" || len(p.Verdicts) != 3 || p.Verdicts[1].Problem != "" ||
+		p.Verdicts[2].Problem != ProblemMissing {
 		t.Fatalf("%+v", p)
 	}
 	if p.Detail != "1 of 3 masks are not there as declared" {
 		t.Errorf("detail %q", p.Detail)
 	}
 
-	renewed := want[uploadAnswer](t, s.do("anna", "POST", group+"/renew", object{"upload_id": up.UploadID, "etags": etags}), http.StatusOK)
-	if renewed.UploadID != up.UploadID || !renewed.Masks[0].Unchanged || !renewed.Masks[1].Unchanged || renewed.Masks[2].Unchanged {
+	renewed := want[uploadAnswer](t, s.do("anna", "POST", group+"/renew", object{"upload_id": up.UploadID, "etags": etags}),
+		http.StatusOK)
+	if renewed.UploadID != up.UploadID || !renewed.Masks[0].Unchanged || !renewed.Masks[1].Unchanged ||
+		renewed.Masks[2].Unchanged {
 		t.Fatalf("renewed: %+v", renewed)
 	}
 	s.put(renewed, pngs)
@@ -297,7 +306,8 @@ func TestHandlerOlderViewer(t *testing.T) {
 	up := want[uploadAnswer](t, s.do("anna", "POST", groupsPath, object{"masks": masks}), http.StatusCreated)
 	s.put(up, pngs)
 
-	reports := want[problem](t, s.do("anna", "POST", groupsPath+"/"+up.Group+"/complete", object{"etags": object{}}), http.StatusConflict)
+	reports := want[problem](t, s.do("anna", "POST", groupsPath+"/"+up.Group+"/complete", object{"etags": object{}}),
+		http.StatusConflict)
 	if reports.Verdicts[0].Problem != ProblemNotThisUpload {
 		t.Errorf("a client that reports, and reported nothing: %+v", reports.Verdicts)
 	}
@@ -328,7 +338,8 @@ func TestHandlerOpenUpload(t *testing.T) {
 		t.Error("an upload ID stands twice")
 	}
 	for _, step := range []string{"complete", "renew"} {
-		p := want[problem](t, s.do("anna", "POST", groupsPath+"/g/"+step, object{"upload_id": second.UploadID}), http.StatusConflict)
+		p := want[problem](t, s.do("anna", "POST", groupsPath+"/g/"+step, object{"upload_id": second.UploadID}),
+			http.StatusConflict)
 		if p.Code != "superseded" {
 			t.Errorf("%s: %+v", step, p)
 		}
@@ -340,7 +351,8 @@ func TestHandlerPages(t *testing.T) {
 	for i := range 7 {
 		s.save("anna", fmt.Sprintf("g%d", i), testPNGs(t, 1+i%2, 10))
 	}
-	want[uploadAnswer](t, s.do("ben", "POST", groupsPath, object{"group_id": "open", "masks": masksOf(testPNGs(t, 4, 10))}), http.StatusCreated)
+	want[uploadAnswer](t, s.do("ben", "POST", groupsPath, object{"group_id": "open", "masks": masksOf(testPNGs(t, 4, 10))}),
+		http.StatusCreated)
 	if _, err := s.storage.Put(t.Context(), "mask/ct-1/bad/metadata.json", strings.NewReader("{"), nil); err != nil {
 		t.Fatal(err)
 	}
@@ -387,7 +399,9 @@ func TestHandlerLogsNoSignature(t *testing.T) {
 			t.Errorf("the log holds %q:\n%s", secret, log)
 		}
 	}
-	for _, told := range []string{"user=anna", "status=201", "method=POST", "path=" + groupsPath + "/g", "the directory at 10.0.0.7 is down"} {
+	for _, told := range []string{
+		"user=anna", "status=201", "method=POST", "path=" + groupsPath + "/g", "the directory at 10.0.0.7 is down",
+	} {
 		if !strings.Contains(log, told) {
 			t.Errorf("the log does not hold %q:\n%s", told, log)
 		}

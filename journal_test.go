@@ -44,7 +44,9 @@ func TestDirJournalRemove(t *testing.T) {
 func TestDirJournalTempFiles(t *testing.T) {
 	dir := t.TempDir()
 	old := time.Now().Add(-25 * time.Hour)
-	for name, at := range map[string]time.Time{".maskstore-1": old, ".maskstore-2": time.Now(), "notes.txt": old, ".json": old} {
+	for name, at := range map[string]time.Time{
+		".maskstore-1": old, ".maskstore-2": time.Now(), "notes.txt": old, ".json": old,
+	} {
 		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
 			t.Fatal(err)
 		}

@@ -246,7 +246,8 @@ func (m *Metadata) Validate() error {
 		case ValidLabel(s.Label) != nil:
 			return inFields(ValidLabel(s.Label), field("segment_"))
 		case !slices.Contains([]string{"", "AUTOMATIC", "SEMIAUTOMATIC", "MANUAL"}, s.AlgorithmType):
-			return inputError(field("segment_algorithm_type"), fmt.Sprintf("is %.40q", s.AlgorithmType), "AUTOMATIC, SEMIAUTOMATIC or MANUAL")
+			return inputError(field("segment_algorithm_type"), fmt.Sprintf("is %.40q", s.AlgorithmType),
+				"AUTOMATIC, SEMIAUTOMATIC or MANUAL")
 		case s.Colour != "" && !isColour(s.Colour):
 			return inputError(field("recommended_display_colour"), fmt.Sprintf("is %.40q", s.Colour), "#rrggbb")
 		}
@@ -268,7 +269,8 @@ func checkAbout(creator string, metadata *Metadata) error {
 		}
 	}
 	if len(creator) > maxCreatorBytes || !utf8.ValidString(creator) || strings.ContainsFunc(creator, unicode.IsControl) {
-		return inputError("creator", "cannot be stored", fmt.Sprintf("at most %d bytes of UTF-8 without control characters", maxCreatorBytes))
+		return inputError("creator", "cannot be stored",
+			fmt.Sprintf("at most %d bytes of UTF-8 without control characters", maxCreatorBytes))
 	}
 	return nil
 }

@@ -126,7 +126,9 @@ func TestHostileManifest(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			ctx := t.Context()
 			s := &Memory{BaseURL: "http://localhost"}
-			for key, content := range map[string]string{"mask/a/g/metadata.json": text, "mask/a/g/0001_x.png": "x", "mask/a/h/0001_x.png": "x"} {
+			for key, content := range map[string]string{
+				"mask/a/g/metadata.json": text, "mask/a/g/0001_x.png": "x", "mask/a/h/0001_x.png": "x",
+			} {
 				if _, err := s.Put(ctx, key, strings.NewReader(content), nil); err != nil {
 					t.Fatal(err)
 				}
@@ -236,7 +238,8 @@ func TestHugeManifest(t *testing.T) {
 				calls = calls[:1] // they all read it alike, which takes a second
 			}
 			for _, c := range calls {
-				s.text = io.MultiReader(repeated(row.before, row.pattern, int64(len(row.before))+row.length), strings.NewReader(row.after))
+				s.text = io.MultiReader(repeated(row.before, row.pattern, int64(len(row.before))+row.length),
+					strings.NewReader(row.after))
 				s.read = 0
 				var before, after runtime.MemStats
 				runtime.ReadMemStats(&before)

@@ -25,8 +25,8 @@ type jsonLevel struct {
 // manyNames is from how many names on an index finds one faster.
 const manyNames = 32
 
-// checkText refuses what encoding/json lets pass, and other programs read otherwise or not at all: a name that stands twice in
-// an object, and broken UTF-8. It also refuses what would take far more memory than its text. What is no JSON may pass.
+// checkText refuses what encoding/json lets pass, and other programs read otherwise or not at all: a name that stands twice
+// in an object, and broken UTF-8. It also refuses what would take far more memory than its text. What is no JSON may pass.
 //
 // plain tells that no name can be taken for one of ours while it is not.
 func checkText(data []byte) (plain bool, err error) {

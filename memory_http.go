@@ -32,7 +32,8 @@ func refuse(status int, code, message string) error {
 	return &s3Error{status: status, Code: code, Message: message}
 }
 
-var errMethod = refuse(http.StatusMethodNotAllowed, "MethodNotAllowed", "The specified method is not allowed against this resource.")
+var errMethod = refuse(http.StatusMethodNotAllowed, "MethodNotAllowed",
+	"The specified method is not allowed against this resource.")
 
 // ServeHTTP answers the requests that UploadURL, UploadPartURL and DownloadURL sign, and those of their method, path and
 // query that carry more headers, as S3 does: PUT, GET and HEAD of an object, PUT of a part, with S3's status codes and XML
@@ -110,7 +111,8 @@ func preflight(w http.ResponseWriter, r *http.Request) error {
 	switch method {
 	case http.MethodPut, http.MethodGet, http.MethodHead:
 	case "":
-		return refuse(http.StatusBadRequest, "BadRequest", "Insufficient information. Access-Control-Request-Method request header needed.")
+		return refuse(http.StatusBadRequest, "BadRequest",
+			"Insufficient information. Access-Control-Request-Method request header needed.")
 	default:
 		return refuse(http.StatusForbidden, "AccessForbidden", "CORSResponse: This CORS request is not allowed.")
 	}
@@ -165,7 +167,8 @@ func (m *Memory) servePart(w http.ResponseWriter, r *http.Request, key string) e
 		return err
 	}
 	if m.storePart(context.WithoutCancel(r.Context()), key, query.Get("uploadId"), part) != nil {
-		return refuse(http.StatusNotFound, "NoSuchUpload", "The specified upload does not exist. The upload ID may be invalid, or the upload may have been aborted or completed.")
+		return refuse(http.StatusNotFound, "NoSuchUpload",
+			"The specified upload does not exist. The upload ID may be invalid, or the upload may have been aborted or completed.")
 	}
 	answerPut(w, r, part.ETag, part.SHA256)
 	return nil
@@ -174,11 +177,13 @@ func (m *Memory) servePart(w http.ResponseWriter, r *http.Request, key string) e
 // readPut reads a body whole.
 func readPut(r *http.Request) ([]byte, error) {
 	if r.ContentLength > MaxPutSize {
-		return nil, refuse(http.StatusBadRequest, "EntityTooLarge", "Your proposed upload exceeds the maximum allowed object size.")
+		return nil, refuse(http.StatusBadRequest, "EntityTooLarge",
+			"Your proposed upload exceeds the maximum allowed object size.")
 	}
 	data, err := io.ReadAll(io.LimitReader(r.Body, r.ContentLength))
 	if err != nil || int64(len(data)) < r.ContentLength {
-		return nil, refuse(http.StatusBadRequest, "IncompleteBody", "You did not provide the number of bytes specified by the Content-Length HTTP header.")
+		return nil, refuse(http.StatusBadRequest, "IncompleteBody",
+			"You did not provide the number of bytes specified by the Content-Length HTTP header.")
 	}
 	return data, nil
 }
@@ -192,14 +197,16 @@ func answerPut(w http.ResponseWriter, r *http.Request, etag string, sum SHA256) 
 
 var (
 	errNoSuchKey    = refuse(http.StatusNotFound, "NoSuchKey", "The specified key does not exist.")
-	errPrecondition = refuse(http.StatusPreconditionFailed, "PreconditionFailed", "At least one of the pre-conditions you specified did not hold.")
+	errPrecondition = refuse(http.StatusPreconditionFailed, "PreconditionFailed",
+		"At least one of the pre-conditions you specified did not hold.")
 )
 
 // putCondition reads the conditions of a PUT, which for S3 are If-None-Match: * and If-Match with one ETag.
 func putCondition(h http.Header) (condition, error) {
 	none := h.Get("If-None-Match")
 	if none != "" && none != "*" {
-		return condition{}, refuse(http.StatusNotImplemented, "NotImplemented", "A header you provided implies functionality that is not implemented.")
+		return condition{}, refuse(http.StatusNotImplemented, "NotImplemented",
+			"A header you provided implies functionality that is not implemented.")
 	}
 	match := h.Get("If-Match")
 	return condition{cmp.Or(strings.Trim(match, `"`), match), none == "*"}, nil // quotes alone match nothing
@@ -212,7 +219,8 @@ func checkDigests(h http.Header, sum256 SHA256, etag string) error {
 		case err != nil || len(sum) != len(SHA256{}):
 			return refuse(http.StatusBadRequest, "InvalidRequest", "Value for x-amz-checksum-sha256 header is invalid.")
 		case SHA256(sum) != sum256:
-			return refuse(http.StatusBadRequest, "XAmzContentChecksumMismatch", "The provided 'x-amz-checksum' header does not match what was computed.")
+			return refuse(http.StatusBadRequest, "XAmzContentChecksumMismatch",
+				"The provided 'x-amz-checksum' header does not match what was computed.")
 		}
 	}
 	if want := h.Get("Content-MD5"); want != "" {

@@ -118,7 +118,9 @@ func TestMemoryRefusesUploads(t *testing.T) {
 	const content = "hello"
 	md5Of := func(s string) string { sum := md5.Sum([]byte(s)); return base64.StdEncoding.EncodeToString(sum[:]) }
 	sum := SumSHA256([]byte(content))
-	all := UploadURLOptions{ContentType: "image/png", Size: int64(len(content)), SHA256: sum, NoOverwrite: true, TTL: time.Minute}
+	all := UploadURLOptions{
+		ContentType: "image/png", Size: int64(len(content)), SHA256: sum, NoOverwrite: true, TTL: time.Minute,
+	}
 	body := func(r *http.Request, s string) {
 		r.Body, r.ContentLength = io.NopCloser(strings.NewReader(s)), int64(len(s))
 	}
@@ -196,7 +198,8 @@ func TestMemoryRefusesUploads(t *testing.T) {
 				t.Errorf("answer %d %s; want %q", answer.StatusCode, body, test.code)
 			}
 			pair := m.keyPair()
-			if strings.Contains(body, pair.SecretKey) || strings.Contains(body, r.URL.Query().Get("X-Amz-Signature")) && r.URL.RawQuery != "" {
+			if strings.Contains(body, pair.SecretKey) ||
+				strings.Contains(body, r.URL.Query().Get("X-Amz-Signature")) && r.URL.RawQuery != "" {
 				t.Errorf("the answer leaks: %s", body)
 			}
 			now, err := m.Stat(t.Context(), testKey)
@@ -249,7 +252,8 @@ func TestMemoryExpires(t *testing.T) {
 	}
 	now = signed.Expires
 	answer, body := send(t, client, signedRequest(t, signed, err, "b"))
-	if answer.StatusCode != http.StatusForbidden || errorCode(t, body) != "AccessDenied" || !strings.Contains(body, "Request has expired") {
+	if answer.StatusCode != http.StatusForbidden || errorCode(t, body) != "AccessDenied" ||
+		!strings.Contains(body, "Request has expired") {
 		t.Errorf("then: %d %s", answer.StatusCode, body)
 	}
 }
@@ -275,7 +279,8 @@ func TestMemoryRefusesSigned(t *testing.T) {
 			signed, err := m.sign(t.Context(), test.key, 0, 0, &sigv4.Request{Method: test.method}, nil)
 			m.Bucket = ""
 			answer, body := send(t, client, signedRequest(t, signed, err, "a"))
-			if answer.StatusCode != test.status || test.code != "" && errorCode(t, body) != test.code || test.code == "" && body != "" {
+			if answer.StatusCode != test.status || test.code != "" && errorCode(t, body) != test.code ||
+				test.code == "" && body != "" {
 				t.Errorf("answer %d %s; want %d %s", answer.StatusCode, body, test.status, test.code)
 			}
 			if test.status == 405 && answer.Header.Get("Allow") == "" {
@@ -370,11 +375,16 @@ func TestMemorySigningNeeds(t *testing.T) {
 		}
 	}
 	t.Run("no origin", bad("BaseURL", &Memory{}))
-	for _, base := range []string{"localhost:80", "ftp://localhost", "http://example.org", "http://10.0.0.1", "https://", "https://:80",
-		"https://a/b", "https://a?b", "https://a#b", "https://u:p@a", "https://a b", "http://127.0.0.1.example.org"} {
+	for _, base := range []string{
+		"localhost:80", "ftp://localhost", "http://example.org", "http://10.0.0.1", "https://", "https://:80",
+		"https://a/b", "https://a?b", "https://a#b", "https://u:p@a", "https://a b", "http://127.0.0.1.example.org",
+	} {
 		t.Run(base, bad("BaseURL", &Memory{BaseURL: base}))
 	}
-	for _, base := range []string{"https://example.org", "https://example.org/", "http://LOCALHOST:80", "http://[::1]:9", "http://127.0.0.2", "http://m.localhost"} {
+	for _, base := range []string{
+		"https://example.org", "https://example.org/", "http://LOCALHOST:80", "http://[::1]:9", "http://127.0.0.2",
+		"http://m.localhost",
+	} {
 		if _, err := (&Memory{BaseURL: base}).UploadURL(t.Context(), testKey, nil); err != nil {
 			t.Errorf("%s: %v", base, err)
 		}

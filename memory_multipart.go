@@ -145,7 +145,9 @@ func (m *Memory) openUpload(ctx context.Context, key, uploadID string) (memoryUp
 
 // CompleteMultipartUpload makes the object. As S3 does, it gives the object an ETag that is no MD5 of the whole, and no
 // SHA-256.
-func (m *Memory) CompleteMultipartUpload(ctx context.Context, key, uploadID string, parts []Part, opts *PutOptions) (ObjectInfo, error) {
+func (m *Memory) CompleteMultipartUpload(
+	ctx context.Context, key, uploadID string, parts []Part, opts *PutOptions,
+) (ObjectInfo, error) {
 	info, err := m.completeUpload(ctx, key, uploadID, parts, or(opts))
 	return info, conditionError("CompleteMultipartUpload", key, err)
 }
@@ -201,7 +203,8 @@ func (u *memoryUpload) join(parts []Part, m *Memory) (*memoryObject, error) {
 		case !ok:
 			return nil, inputError(field, fmt.Sprintf("was not uploaded: number %d", p.PartNumber), "parts as UploadPart gave them")
 		case stored.ETag != p.ETag:
-			return nil, inputError(field+".ETag", fmt.Sprintf("%q is not that of part %d", p.ETag, p.PartNumber), "parts as UploadPart gave them")
+			return nil, inputError(field+".ETag", fmt.Sprintf("%q is not that of part %d", p.ETag, p.PartNumber),
+				"parts as UploadPart gave them")
 		case i < len(parts)-1 && stored.Size < MinPartSize:
 			return nil, inputError(field, fmt.Sprintf("has %d bytes", stored.Size), "5 MiB or more in all parts but the last")
 		}

@@ -66,7 +66,8 @@ func TestMemoryMultipart(t *testing.T) {
 		}
 	}
 	mustPut(t, m, testKey, "old")
-	if _, err := m.CompleteMultipartUpload(ctx, testKey, id, []Part{first, last}, &PutOptions{NoOverwrite: true}); !errors.Is(err, ErrPreconditionFailed) {
+	_, err = m.CompleteMultipartUpload(ctx, testKey, id, []Part{first, last}, &PutOptions{NoOverwrite: true})
+	if !errors.Is(err, ErrPreconditionFailed) {
 		t.Errorf("NoOverwrite: %v", err)
 	}
 	if got := mustGet(t, m, testKey, nil); got != "old" {
@@ -76,7 +77,10 @@ func TestMemoryMultipart(t *testing.T) {
 	now = now.Add(time.Hour)
 	info, err := m.CompleteMultipartUpload(ctx, testKey, id, []Part{first, last}, nil)
 	// The MD5 of the two MD5s, as md5sum computes it.
-	want := ObjectInfo{Key: testKey, Size: MinPartSize + 3, ETag: "cc8f6f16b44b75adde6349ab98aee432-2", LastModified: now, ContentType: "image/x-mask"}
+	want := ObjectInfo{
+		Key: testKey, Size: MinPartSize + 3, ETag: "cc8f6f16b44b75adde6349ab98aee432-2", LastModified: now,
+		ContentType: "image/x-mask",
+	}
 	if diff := cmp.Diff(want, info); err != nil || diff != "" {
 		t.Errorf("CompleteMultipartUpload: %v (-want +got):\n%s", err, diff)
 	}
@@ -188,24 +192,29 @@ func TestMemoryServesParts(t *testing.T) {
 		t.Fatal(err)
 	}
 	const content = "the part"
-	signed, err := m.UploadPartURL(t.Context(), testKey, id, 1, &UploadURLOptions{Size: int64(len(content)), SHA256: SumSHA256([]byte(content))})
+	signed, err := m.UploadPartURL(t.Context(), testKey, id, 1,
+		&UploadURLOptions{Size: int64(len(content)), SHA256: SumSHA256([]byte(content))})
 	put := func(body string) (*http.Response, string) {
 		return send(t, client, signedRequest(t, signed, err, body))
 	}
 	ask := signedRequest(t, signed, err, "")
 	ask.Method, ask.Header, ask.ContentLength, ask.Body = http.MethodOptions, http.Header{
-		"Origin": {"https://viewer.example"}, "Access-Control-Request-Method": {"PUT"}, "Access-Control-Request-Headers": {"x-amz-checksum-sha256"},
+		"Origin": {"https://viewer.example"}, "Access-Control-Request-Method": {"PUT"},
+		"Access-Control-Request-Headers": {"x-amz-checksum-sha256"},
 	}, 0, nil
-	if answer, _ := send(t, client, ask); answer.StatusCode != http.StatusOK || answer.Header.Get("Access-Control-Allow-Headers") != "x-amz-checksum-sha256" {
+	if answer, _ := send(t, client, ask); answer.StatusCode != http.StatusOK ||
+		answer.Header.Get("Access-Control-Allow-Headers") != "x-amz-checksum-sha256" {
 		t.Errorf("preflight: %v", answer)
 	}
-	if answer, body := put("the lart"); answer.StatusCode != http.StatusBadRequest || errorCode(t, body) != "XAmzContentChecksumMismatch" || len(m.uploads[id].parts) > 0 {
+	if answer, body := put("the lart"); answer.StatusCode != http.StatusBadRequest ||
+		errorCode(t, body) != "XAmzContentChecksumMismatch" || len(m.uploads[id].parts) > 0 {
 		t.Errorf("another content: %v %s", answer, body)
 	}
 	answer, body := put(content)
 	h := answer.Header
 	if answer.StatusCode != http.StatusOK || body != "" || h.Get("ETag") != quoteETag(md5Hex([]byte(content))) ||
-		h.Get("x-amz-checksum-sha256") != SumSHA256([]byte(content)).Base64() || !strings.Contains(h.Get("Access-Control-Expose-Headers"), "ETag") {
+		h.Get("x-amz-checksum-sha256") != SumSHA256([]byte(content)).Base64() ||
+		!strings.Contains(h.Get("Access-Control-Expose-Headers"), "ETag") {
 		t.Errorf("PUT: %v %s", answer, body)
 	}
 	if err := m.AbortMultipartUpload(t.Context(), testKey, id); err != nil {

@@ -25,7 +25,9 @@ func (m *Memory) UploadURL(ctx context.Context, key string, opts *UploadURLOptio
 }
 
 // UploadPartURL signs the PUT of a part that ServeHTTP will answer. It needs BaseURL.
-func (m *Memory) UploadPartURL(ctx context.Context, key, uploadID string, partNumber int, opts *UploadURLOptions) (SignedURL, error) {
+func (m *Memory) UploadPartURL(
+	ctx context.Context, key, uploadID string, partNumber int, opts *UploadURLOptions,
+) (SignedURL, error) {
 	const op = "UploadPartURL"
 	o := or(opts)
 	if err := checkPartURL(key, uploadID, partNumber, o); err != nil {
@@ -47,7 +49,9 @@ func (m *Memory) DownloadURL(ctx context.Context, key string, opts *DownloadURLO
 }
 
 // sign fills in what all requests of this Memory share, and signs.
-func (m *Memory) sign(ctx context.Context, key string, ttl time.Duration, size int64, r *sigv4.Request, bound []sigv4.Param) (SignedURL, error) {
+func (m *Memory) sign(
+	ctx context.Context, key string, ttl time.Duration, size int64, r *sigv4.Request, bound []sigv4.Param,
+) (SignedURL, error) {
 	ttl, err := m.ttl(ttl)
 	if err := cmp.Or(err, m.checkOrigin(), checkBucket("Bucket", m.bucket()), ctx.Err()); err != nil {
 		return SignedURL{}, err
@@ -60,7 +64,8 @@ func (m *Memory) sign(ctx context.Context, key string, ttl time.Duration, size i
 
 func (m *Memory) checkOrigin() error {
 	if !strings.Contains(m.BaseURL, "://") {
-		return inputError("BaseURL", fmt.Sprintf("%.100q is no origin", m.BaseURL), "the one at which clients reach this Memory, such as http://127.0.0.1:9000")
+		return inputError("BaseURL", fmt.Sprintf("%.100q is no origin", m.BaseURL),
+			"the one at which clients reach this Memory, such as http://127.0.0.1:9000")
 	}
 	return checkEndpoint("BaseURL", strings.ToLower(m.BaseURL), m.AllowHTTP)
 }

@@ -24,8 +24,8 @@ const (
 	batchPrefix = root + "_batch/"
 	// maxBatchItem is the largest object that goes into a tar: up to it the server stores several at a time.
 	maxBatchItem = 128 << 10
-	// tarConcurrency is how many tars are sent at a time. Where the disk is the limit one is as fast, else four are faster, by up
-	// to a quarter.
+	// tarConcurrency is how many tars are sent at a time. Where the disk is the limit one is as fast, else four are up to a
+	// quarter faster.
 	tarConcurrency = 4
 	// A tar has at least so many items, where they fit, as it is a request, and at most.
 	minTarItems, maxTarItems = 64, 2048
@@ -87,7 +87,8 @@ func (m *MinIO) PutBatch(ctx context.Context, items []UploadItem, opts *Parallel
 func checkBatch(items []UploadItem) error {
 	for _, item := range items {
 		if item.IfMatch != "" || item.NoOverwrite {
-			return opError("", item.Key, nil, inputError("IfMatch", "or NoOverwrite is set: a batch has no conditions", "none, or UploadAll"))
+			return opError("", item.Key, nil,
+				inputError("IfMatch", "or NoOverwrite is set: a batch has no conditions", "none, or UploadAll"))
 		}
 	}
 	return checkItems(items)
@@ -118,7 +119,7 @@ func planTars(items []UploadItem) (tars [][]int) {
 	return tars
 }
 
-// tarBytes is how many bytes the item takes in a tar at most: two headers, records of its key, type and time, and its content.
+// tarBytes is how many bytes the item takes in a tar at most: two headers, records of its key, type and time, its content.
 func tarBytes(item *UploadItem) int64 {
 	blocks := func(n int64) int64 { return (n + tarBlock - 1) / tarBlock * tarBlock }
 	return 2*tarBlock + blocks(int64(len(item.Key)+len(item.contentType())+128)) + blocks(item.Body.Size)
@@ -128,7 +129,9 @@ func (item *UploadItem) contentType() string { return cmp.Or(item.ContentType, t
 
 // packTar gives a tar of the items with these indexes, and what is then to lie at their keys: the ETag is the MD5. An item
 // whose content cannot be had is left out, where failed gives nil for its error.
-func packTar(items []UploadItem, indexes []int, failed func(i int, err error) error) (map[int]ObjectInfo, *bytes.Buffer, error) {
+func packTar(
+	items []UploadItem, indexes []int, failed func(i int, err error) error,
+) (map[int]ObjectInfo, *bytes.Buffer, error) {
 	size := int64(tarEnd)
 	for _, i := range indexes {
 		size += tarBytes(&items[i])
@@ -147,7 +150,8 @@ func packTar(items []UploadItem, indexes []int, failed func(i int, err error) er
 		}
 		md5 := md5.Sum(content.Bytes())
 		wanted[i] = ObjectInfo{
-			Key: items[i].Key, Size: items[i].Body.Size, ETag: hex.EncodeToString(md5[:]), ContentType: items[i].contentType(), SHA256: sum,
+			Key: items[i].Key, Size: items[i].Body.Size, ETag: hex.EncodeToString(md5[:]), ContentType: items[i].contentType(),
+			SHA256: sum,
 		}
 		if err := addToTar(w, wanted[i], content.Bytes()); err != nil {
 			return nil, nil, opError("", items[i].Key, nil, err)
@@ -181,9 +185,11 @@ func addToTar(w *tar.Writer, info ObjectInfo, content []byte) error {
 	return err
 }
 
-// putTar sends a tar of the items with these indexes, and gives what is then to lie at their keys. An answer that is an error
-// says nothing of what the server had unpacked by then, so it is none here.
-func (m *MinIO) putTar(ctx context.Context, items []UploadItem, indexes []int, failed func(int, error) error) (map[int]ObjectInfo, error) {
+// putTar sends a tar of the items with these indexes, and gives what is then to lie at their keys. An answer that is an
+// error says nothing of what the server had unpacked by then, so it is none here.
+func (m *MinIO) putTar(
+	ctx context.Context, items []UploadItem, indexes []int, failed func(int, error) error,
+) (map[int]ObjectInfo, error) {
 	wanted, data, err := packTar(items, indexes, failed)
 	if err != nil || len(wanted) == 0 {
 		return nil, err
@@ -192,7 +198,8 @@ func (m *MinIO) putTar(ctx context.Context, items []UploadItem, indexes []int, f
 	bound := &UploadURLOptions{ContentType: "application/x-tar", Size: int64(data.Len()), SHA256: SumSHA256(data.Bytes())}
 	extract := sigv4.Param{Name: "x-amz-meta-snowball-auto-extract", Value: "true"}
 	resp, _, err := m.do(ctx, &request{
-		method: http.MethodPut, key: key, signed: append(m.uploadHeaders(nil, bound), extract), body: bytesBody(data.Bytes(), bound.SHA256), status: http.StatusOK,
+		method: http.MethodPut, key: key, signed: append(m.uploadHeaders(nil, bound), extract),
+		body: bytesBody(data.Bytes(), bound.SHA256), status: http.StatusOK,
 	})
 	if err == nil {
 		discard(resp)

@@ -54,7 +54,8 @@ func (s *tarServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		io.WriteString(w, "<ListBucketResult><IsTruncated>false</IsTruncated>")
 		for _, key := range slices.Sorted(maps.Keys(s.objects)) {
 			if strings.HasPrefix(key, r.URL.Query().Get("prefix")) {
-				fmt.Fprintf(w, "<Contents><Key>%s</Key><Size>%d</Size><ETag>%x</ETag></Contents>", key, len(s.objects[key]), md5.Sum(s.objects[key]))
+				fmt.Fprintf(w, "<Contents><Key>%s</Key><Size>%d</Size><ETag>%x</ETag></Contents>", key, len(s.objects[key]),
+					md5.Sum(s.objects[key]))
 			}
 		}
 		io.WriteString(w, "</ListBucketResult>")
@@ -106,14 +107,17 @@ func TestPutBatch(t *testing.T) {
 				items = append(items, UploadItem{Key: key, Body: BytesBody(want[key])})
 			}
 			want["mask/b/large"] = make([]byte, maxBatchItem+1)
-			items = append(items, UploadItem{Key: "mask/b/large", Body: BytesBody(want["mask/b/large"]), ContentType: "application/dicom"})
+			items = append(items, UploadItem{
+				Key: "mask/b/large", Body: BytesBody(want["mask/b/large"]), ContentType: "application/dicom",
+			})
 			var last Progress
 			infos, err := s.PutBatch(t.Context(), items, &ParallelOptions{OnProgress: func(p Progress) { last = p }})
 			if err != nil {
 				t.Fatal(err)
 			}
 			for i, info := range infos {
-				if info.Key != items[i].Key || info.Size != items[i].Body.Size || info.SHA256 != items[i].Body.SHA256 || info.ETag != fmt.Sprintf("%x", md5.Sum(want[info.Key])) {
+				if info.Key != items[i].Key || info.Size != items[i].Body.Size || info.SHA256 != items[i].Body.SHA256 ||
+					info.ETag != fmt.Sprintf("%x", md5.Sum(want[info.Key])) {
 					t.Errorf("%s is %+v", items[i].Key, info)
 				}
 			}
@@ -201,7 +205,9 @@ func TestPutBatchKeepsGoing(t *testing.T) {
 	another := BytesBody([]byte("another"))
 	another.SHA256 = SumSHA256([]byte("content"))
 	for _, keepGoing := range []bool{true, false} {
-		server := &tarServer{unpack: func(_ string, data []byte) []byte { return data }, objects: map[string][]byte{}, types: map[string]string{}}
+		server := &tarServer{
+			unpack: func(_ string, data []byte) []byte { return data }, objects: map[string][]byte{}, types: map[string]string{},
+		}
 		items := make([]UploadItem, 300)
 		for i := range items {
 			items[i] = UploadItem{Key: fmt.Sprintf("mask/a/g/%04d_x.png", i), Body: BytesBody(fmt.Appendf(nil, "mask %d", i))}
@@ -211,7 +217,8 @@ func TestPutBatchKeepsGoing(t *testing.T) {
 		}
 		items[7].Body = another
 		var last Progress
-		infos, err := newTestMinIO(t, server).PutBatch(t.Context(), items, &ParallelOptions{KeepGoing: keepGoing, OnProgress: func(p Progress) { last = p }})
+		infos, err := newTestMinIO(t, server).PutBatch(t.Context(), items,
+			&ParallelOptions{KeepGoing: keepGoing, OnProgress: func(p Progress) { last = p }})
 		keys := KeyErrors(err)
 		if !keepGoing {
 			if len(keys) != 1 || last.Err == nil {
@@ -219,7 +226,8 @@ func TestPutBatchKeepsGoing(t *testing.T) {
 			}
 			continue
 		}
-		if !errors.Is(err, broken) || !errors.Is(err, ErrChecksum) || len(keys) != 101 || keys[0].Key != items[7].Key || keys[0].Op != "PutBatch" {
+		if !errors.Is(err, broken) || !errors.Is(err, ErrChecksum) || len(keys) != 101 || keys[0].Key != items[7].Key ||
+			keys[0].Op != "PutBatch" {
 			t.Errorf("%d keys failed: %v", len(keys), err)
 		}
 		if last.Done != 300 || last.Bytes == 0 || len(server.objects) != 300-101 || server.puts > 0 {
@@ -237,7 +245,9 @@ func newTestMinIO(t *testing.T, handler http.Handler) *MinIO {
 	t.Helper()
 	server := httptest.NewServer(handler)
 	t.Cleanup(server.Close)
-	s, err := NewMinIO(t.Context(), S3Options{Bucket: "bucket", Endpoint: server.URL, AccessKey: "key", SecretKey: "secret", HTTPClient: server.Client()})
+	s, err := NewMinIO(t.Context(), S3Options{
+		Bucket: "bucket", Endpoint: server.URL, AccessKey: "key", SecretKey: "secret", HTTPClient: server.Client(),
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -278,7 +288,10 @@ func TestSweepDeletesTars(t *testing.T) {
 	for _, row := range []struct {
 		opts SweepOptions
 		tars []string
-	}{{SweepOptions{Annotation: "a"}, nil}, {SweepOptions{Grace: 48 * time.Hour}, nil}, {SweepOptions{DryRun: true}, old}, {SweepOptions{}, old}, {SweepOptions{}, nil}} {
+	}{
+		{SweepOptions{Annotation: "a"}, nil}, {SweepOptions{Grace: 48 * time.Hour}, nil}, {SweepOptions{DryRun: true}, old},
+		{SweepOptions{}, old}, {SweepOptions{}, nil},
+	} {
 		report, err := Sweep(t.Context(), m, &row.opts)
 		if err != nil || !slices.Equal(report.Tars, row.tars) || report.Groups != 0 {
 			t.Errorf("%+v: %v, report is %+v; want %q deleted", row.opts, err, report, row.tars)
@@ -300,7 +313,8 @@ func TestPutBatchEndsWithItsContext(t *testing.T) {
 		m := &MinIO{testS3(t, &scripted{answers: []answer{stored, {status: 503, code: "SlowDown"}}})}
 		_, err := m.PutBatch(ctx, []UploadItem{{Key: "mask/a/g/0001_x.png", Body: BytesBody([]byte("x"))}}, nil)
 		took := time.Since(begun)
-		if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), batchPrefix) || took > 3*time.Second+settleGrace {
+		if !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), batchPrefix) ||
+			took > 3*time.Second+settleGrace {
 			t.Errorf("%v, after %v", err, took)
 		}
 	})

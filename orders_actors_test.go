@@ -101,7 +101,8 @@ func (s save) begin(a *actor, g *maskstore.Group) *maskstore.GroupUpload {
 		specs = append(specs, spec)
 	}
 	creator := s.declares(a, d)
-	up, err := g.Begin(context.Background(), specs, &maskstore.BeginOptions{Creator: creator, Supersede: s.supersede, Keep: s.keep})
+	up, err := g.Begin(context.Background(), specs,
+		&maskstore.BeginOptions{Creator: creator, Supersede: s.supersede, Keep: s.keep})
 	a.want("Begin", err, maskstore.ErrUploadOpen, maskstore.ErrDeleted)
 	if up != nil {
 		a.given(up, d.masks)
@@ -131,7 +132,8 @@ func uploads(s save) func(*actor) {
 			files = append(files, maskstore.MaskFile{Slice: i, Label: "liver", Body: maskstore.BytesBody(pngOf(i, s.version))})
 		}
 		_, err := a.group().Upload(context.Background(), files, opts)
-		a.want("Upload", err, maskstore.ErrUploadOpen, maskstore.ErrDeleted, maskstore.ErrSuperseded, maskstore.ErrIncomplete, maskstore.ErrNotFound)
+		a.want("Upload", err, maskstore.ErrUploadOpen, maskstore.ErrDeleted, maskstore.ErrSuperseded, maskstore.ErrIncomplete,
+			maskstore.ErrNotFound)
 	}
 }
 
@@ -218,7 +220,8 @@ func (b *stalledBody) Read(p []byte) (int, error) {
 // put makes the PUT of a URL. Status 0 is an answer that was lost.
 func (a *actor) put(u *givenURL) (status int, etag string) {
 	writer := a.writer()
-	answered, _ := a.do(context.Background(), call{op: "PUT by URL", key: u.key, isPut: true, isWrite: true, inParts: a.w.stalls}, func(ctx context.Context) error {
+	c := call{op: "PUT by URL", key: u.key, isPut: true, isWrite: true, inParts: a.w.stalls}
+	answered, _ := a.do(context.Background(), c, func(ctx context.Context) error {
 		var body io.Reader = bytes.NewReader(u.data)
 		if a.w.stalls && !a.free {
 			body = &stalledBody{Reader: body, a: a}

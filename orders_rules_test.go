@@ -173,7 +173,8 @@ func (l *ledger) takesOver(old, now *manifestFile) error {
 		return fmt.Errorf("the open upload of %s was dropped within a day of its last URL", old.Pending.Creator)
 	}
 	if now.Pending != nil && time.Now().Before(old.Pending.URLsUntil) && !strings.Contains(now.Pending.Creator, "superseding") {
-		return fmt.Errorf("%s took over from %s, whose URLs live, without superseding it", now.Pending.Creator, old.Pending.Creator)
+		return fmt.Errorf("%s took over from %s, whose URLs live, without superseding it", now.Pending.Creator,
+			old.Pending.Creator)
 	}
 	return nil
 }

@@ -128,8 +128,10 @@ func crowd(opaque string) scenario {
 	return scenario{
 		name: "crowd, " + cmp.Or(opaque, "MD5") + " ETags", opaque: opaque, stalls: true, replays: 3, faults: 2, fates: allFates,
 		actors: of(twoMasks,
-			save{version: 1, slices: []int{0, 1, 2}, again: true}.as("ann"), bobTwo.as("bob"), undo.as("eve"), keeping.as("kim"), bare.as("lee"), does("tool", uploads(save{version: 4, supersede: true, slices: []int{0, 2}})),
-			remover, does("other", deletes), sweeper, does("second sweeper", sweeps), does("clock", clock(time.Minute, pastURLs, pastGrace, pastURLs, pastGrace)),
+			save{version: 1, slices: []int{0, 1, 2}, again: true}.as("ann"), bobTwo.as("bob"), undo.as("eve"), keeping.as("kim"),
+			bare.as("lee"), does("tool", uploads(save{version: 4, supersede: true, slices: []int{0, 2}})),
+			remover, does("other", deletes), sweeper, does("second sweeper", sweeps),
+			does("clock", clock(time.Minute, pastURLs, pastGrace, pastURLs, pastGrace)),
 			does("reader", readsMasks), does("viewer", readsURLs), does("copier", downloads)),
 	}
 }

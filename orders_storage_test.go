@@ -62,7 +62,9 @@ func (s *opaqueServer) wrote(info *maskstore.ObjectInfo) {
 
 var errTag = fmt.Errorf("the object has another ETag: %w", maskstore.ErrPreconditionFailed)
 
-func (s *opaqueServer) Put(ctx context.Context, key string, body io.Reader, opts *maskstore.PutOptions) (maskstore.ObjectInfo, error) {
+func (s *opaqueServer) Put(
+	ctx context.Context, key string, body io.Reader, opts *maskstore.PutOptions,
+) (maskstore.ObjectInfo, error) {
 	o := *opts
 	if o.IfMatch != "" {
 		if s.tags[key] != o.IfMatch {
@@ -111,7 +113,9 @@ func (s *opaqueServer) Delete(ctx context.Context, keys ...string) error {
 	return err
 }
 
-func (s *opaqueServer) List(ctx context.Context, prefix string, opts *maskstore.ListOptions) iter.Seq2[maskstore.ObjectInfo, error] {
+func (s *opaqueServer) List(
+	ctx context.Context, prefix string, opts *maskstore.ListOptions,
+) iter.Seq2[maskstore.ObjectInfo, error] {
 	return func(yield func(maskstore.ObjectInfo, error) bool) {
 		for info, err := range s.Memory.List(ctx, prefix, opts) {
 			if info.ETag = s.tags[info.Key]; !yield(info, err) {
@@ -121,7 +125,9 @@ func (s *opaqueServer) List(ctx context.Context, prefix string, opts *maskstore.
 	}
 }
 
-func (s *opaqueServer) UploadURL(ctx context.Context, key string, opts *maskstore.UploadURLOptions) (maskstore.SignedURL, error) {
+func (s *opaqueServer) UploadURL(
+	ctx context.Context, key string, opts *maskstore.UploadURLOptions,
+) (maskstore.SignedURL, error) {
 	o := *opts
 	o.IfMatch = s.inner[o.IfMatch]
 	url, err := s.Memory.UploadURL(ctx, key, &o)
@@ -182,15 +188,21 @@ func (stops) As(any) bool { return false }
 
 func (s stops) UploadURL(ctx context.Context, key string, opts *maskstore.UploadURLOptions) (maskstore.SignedURL, error) {
 	url, err := s.a.w.server.UploadURL(ctx, key, opts)
-	s.a.signed = append(s.a.signed, &givenURL{SignedURL: url, key: key, writeCondition: writeCondition{opts.IfMatch, opts.NoOverwrite}})
+	s.a.signed = append(s.a.signed, &givenURL{
+		SignedURL: url, key: key, writeCondition: writeCondition{opts.IfMatch, opts.NoOverwrite},
+	})
 	return url, err
 }
 
-func (s stops) DownloadURL(ctx context.Context, key string, opts *maskstore.DownloadURLOptions) (maskstore.SignedURL, error) {
+func (s stops) DownloadURL(
+	ctx context.Context, key string, opts *maskstore.DownloadURLOptions,
+) (maskstore.SignedURL, error) {
 	return s.a.w.server.DownloadURL(ctx, key, opts)
 }
 
-func (s stops) Put(ctx context.Context, key string, body io.Reader, opts *maskstore.PutOptions) (maskstore.ObjectInfo, error) {
+func (s stops) Put(
+	ctx context.Context, key string, body io.Reader, opts *maskstore.PutOptions,
+) (maskstore.ObjectInfo, error) {
 	a := s.a
 	data, err := io.ReadAll(body)
 	if err != nil {
@@ -242,7 +254,8 @@ func (s stops) Delete(ctx context.Context, keys ...string) error {
 		return nil
 	}
 	a := s.a
-	answered, err := a.do(ctx, call{op: "Delete", key: strings.Join(keys, " "), isWrite: true}, func(ctx context.Context) error {
+	c := call{op: "Delete", key: strings.Join(keys, " "), isWrite: true}
+	answered, err := a.do(ctx, c, func(ctx context.Context) error {
 		var rules []error
 		for _, key := range keys {
 			rules = append(rules, a.w.ledger.judgeDelete(a, key))

@@ -18,8 +18,8 @@ import (
 )
 
 // DefaultConcurrency is how many objects are worked on at a time, where the options do not say. On a MinIO that shares two
-// cores with its client, 8 to 64 put as many masks a second, within a tenth, and 4 fewer; behind 30 ms twice as many put twice
-// as many (module bench, row Concurrency).
+// cores with its client, 8 to 64 put as many masks a second, within a tenth, and 4 fewer; behind 30 ms twice as many put
+// twice as many (module bench, row Concurrency).
 const DefaultConcurrency = 16
 
 // MaxConcurrency is the most that any options can ask for: memory is set aside for as many objects.
@@ -36,7 +36,8 @@ func (o *ParallelOptions) check() error { return checkConcurrency(o.Concurrency)
 
 func checkConcurrency(n int) error {
 	if n < 0 || n > MaxConcurrency {
-		return inputError("Concurrency", fmt.Sprintf("is %d", n), fmt.Sprintf("1 to %d, or 0 for %d", MaxConcurrency, DefaultConcurrency))
+		return inputError("Concurrency", fmt.Sprintf("is %d", n),
+			fmt.Sprintf("1 to %d, or 0 for %d", MaxConcurrency, DefaultConcurrency))
 	}
 	return nil
 }
@@ -361,7 +362,9 @@ func checkDeletePrefix(prefix string) error {
 // all calls have. The first error ends the ctx of the others, lets no more begin, and is returned; with keepGoing all are
 // called, and their errors joined in the order of the items. When ctx ends no more begin, and its error is among
 // those returned, as that of op; "": the caller says of what.
-func forEach(ctx context.Context, op string, n, concurrency int, keepGoing bool, fn func(ctx context.Context, i int) error) error {
+func forEach(
+	ctx context.Context, op string, n, concurrency int, keepGoing bool, fn func(ctx context.Context, i int) error,
+) error {
 	if concurrency <= 0 {
 		concurrency = DefaultConcurrency
 	}

@@ -253,13 +253,15 @@ func TestUploadAll(t *testing.T) {
 		}
 	}
 	var events []Progress // not guarded: -race sees calls at the same time
-	infos, err := UploadAll(t.Context(), s, items, &ParallelOptions{Concurrency: 5, KeepGoing: true, OnProgress: func(p Progress) { events = append(events, p) }})
+	infos, err := UploadAll(t.Context(), s, items,
+		&ParallelOptions{Concurrency: 5, KeepGoing: true, OnProgress: func(p Progress) { events = append(events, p) }})
 
 	var failed []string
 	for _, e := range KeyErrors(err) {
 		failed = append(failed, e.Op+" "+e.Key)
 	}
-	if diff := cmp.Diff([]string{"UploadAll " + keys[7], "UploadAll " + keys[23]}, failed); diff != "" || !errors.Is(err, errTest) {
+	if diff := cmp.Diff([]string{"UploadAll " + keys[7], "UploadAll " + keys[23]}, failed); diff != "" ||
+		!errors.Is(err, errTest) {
 		t.Errorf("%v:\n%s", err, diff)
 	}
 	for i, info := range infos {
@@ -438,7 +440,8 @@ func TestDeletePrefix(t *testing.T) {
 	neighbour := "mask/a/g2/0001_liver.png"
 	s := newMapStorage(append(keys, neighbour)...)
 	var last Progress
-	deleted, err := DeletePrefix(t.Context(), s, "mask/a/g/", &ParallelOptions{Concurrency: 2, OnProgress: func(p Progress) { last = p }})
+	deleted, err := DeletePrefix(t.Context(), s, "mask/a/g/",
+		&ParallelOptions{Concurrency: 2, OnProgress: func(p Progress) { last = p }})
 	left := slices.Collect(maps.Keys(s.objects))
 	if err != nil || deleted != len(keys) || !slices.Equal(left, []string{neighbour}) {
 		t.Errorf("deleted %d, left %v, %v", deleted, left, err)

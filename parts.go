@@ -25,7 +25,8 @@ import (
 // A server that does not trust its clients to say the same each time keeps upload ID, size and hashes in its database,
 // or gives them to the client in a token that it has signed itself. A Journal keeps ID and size until the upload ends.
 type PartsOptions struct {
-	PutOptions               // with Size; ContentType is for BeginParts, all else for CompleteParts: SHA256 has it read the object
+	// PutOptions, with Size; ContentType is for BeginParts, all else for CompleteParts: SHA256 has it read the object.
+	PutOptions
 	PartSHA256 []SHA256      // of the parts, in order; nil: none is known yet; a zero one: not yet, and its part gets no URL
 	TTL        time.Duration // of the URLs; 0: the storage's default
 	Journal    Journal       // records the upload, for SweepUploads to abort it where the client never ends it; nil: not
@@ -43,7 +44,8 @@ func (o *PartsOptions) check(key string) error {
 		return err
 	}
 	if n := partCount(o.Size, partSize); o.PartSHA256 != nil && len(o.PartSHA256) != n {
-		return inputError("PartSHA256", fmt.Sprintf("has %d checksums", len(o.PartSHA256)), fmt.Sprintf("one for each of %d parts of %d bytes, or none", n, partSize))
+		return inputError("PartSHA256", fmt.Sprintf("has %d checksums", len(o.PartSHA256)),
+			fmt.Sprintf("one for each of %d parts of %d bytes, or none", n, partSize))
 	}
 	return nil
 }
@@ -91,7 +93,9 @@ type RevealedPart struct {
 func (t *PartsTicket) Reveal() RevealedTicket {
 	revealed := RevealedTicket{t.Key, t.UploadID, t.PartSize, t.Expires, make([]RevealedPart, len(t.Parts))}
 	for i, p := range t.Parts {
-		revealed.Parts[i] = RevealedPart{PartNumber: p.PartNumber, Offset: p.Offset, Size: p.Size, SHA256: p.SHA256, Stored: p.Stored}
+		revealed.Parts[i] = RevealedPart{
+			PartNumber: p.PartNumber, Offset: p.Offset, Size: p.Size, SHA256: p.SHA256, Stored: p.Stored,
+		}
 		if p.URL.URL != "" {
 			revealed.Parts[i].URL = p.URL.Reveal()
 		}
@@ -234,7 +238,9 @@ func (p *PartURL) isStored(stored map[int]Part) bool {
 	return ok && there.Size == p.Size && (p.SHA256.IsZero() || there.SHA256 == p.SHA256)
 }
 
-func (o *PartsOptions) sign(ctx context.Context, m MultipartStorage, key, uploadID string, stored map[int]Part) (*PartsTicket, error) {
+func (o *PartsOptions) sign(
+	ctx context.Context, m MultipartStorage, key, uploadID string, stored map[int]Part,
+) (*PartsTicket, error) {
 	ticket := &PartsTicket{Key: key, UploadID: uploadID}
 	ticket.Parts, ticket.PartSize = o.plan()
 	for i := range ticket.Parts {
@@ -280,8 +286,8 @@ func (o *PartsOptions) completeStored(ctx context.Context, up *partsUpload) (Obj
 	return up.m.CompleteMultipartUpload(ctx, up.key, up.record.UploadID, parts, &up.PutOptions)
 }
 
-// find gives the object, if it is the one declared: then the upload that is gone was completed, and the answer lost. It gives
-// it with ErrChecksum where its parts are those declared, and yet the whole is not.
+// find gives the object, if it is the one declared: then the upload that is gone was completed, and the answer lost. It
+// gives it with ErrChecksum where its parts are those declared, and yet the whole is not.
 func (o *PartsOptions) find(ctx context.Context, up *partsUpload, gone error) (ObjectInfo, error) {
 	info, err := up.storage.Stat(ctx, up.key)
 	switch {
@@ -332,7 +338,8 @@ func (o *PartsOptions) prove(stored map[int]Part) ([]Part, error) {
 		}
 	}
 	if len(missing) > 0 {
-		return nil, &Error{Kind: ErrIncomplete, Err: fmt.Errorf("%d of %d parts are missing, or not those declared, the first of them number %d", len(missing), len(plan), missing[0])}
+		return nil, &Error{Kind: ErrIncomplete, Err: fmt.Errorf(
+			"%d of %d parts are missing, or not those declared, the first of them number %d", len(missing), len(plan), missing[0])}
 	}
 	return parts, nil
 }

@@ -59,6 +59,15 @@ func beginParts(t *testing.T, m *Memory, o *PartsOptions) *PartsTicket {
 	return ticket
 }
 
+// putTwoParts begins an upload of data to a new Memory, and puts its parts 1 and 2.
+func putTwoParts(t *testing.T, o *PartsOptions, data []byte) (*Memory, *PartsTicket) {
+	t.Helper()
+	m, client := served(t)
+	ticket := beginParts(t, m, o)
+	putParts(t, client, ticket, data, 1, 2)
+	return m, ticket
+}
+
 // TestParts takes an object from a client to the storage past the server, which learns the checksums on the way.
 func TestParts(t *testing.T) {
 	m, client := served(t)
@@ -70,7 +79,8 @@ func TestParts(t *testing.T) {
 	ticket := beginParts(t, m, o)
 	id := ticket.UploadID
 	last := ticket.Parts[len(ticket.Parts)-1]
-	if len(ticket.Parts) != 3 || len(signedParts(ticket)) > 0 || !ticket.Expires.IsZero() || last.Offset != 2*ticket.PartSize || last.Offset+last.Size != o.Size {
+	if len(ticket.Parts) != 3 || len(signedParts(ticket)) > 0 || !ticket.Expires.IsZero() || last.Offset != 2*ticket.PartSize ||
+		last.Offset+last.Size != o.Size {
 		t.Fatalf("the ticket is %+v", ticket)
 	}
 	if r, err := j.Load(ctx, testKey); err != nil || r.UploadID != id || r.Size != o.Size {
@@ -95,7 +105,8 @@ func TestParts(t *testing.T) {
 		t.Errorf("the ticket is %+v", ticket)
 	}
 	putParts(t, client, ticket, data, 1)
-	if info, err := CompleteParts(ctx, m, testKey, id, o); !errors.Is(err, ErrIncomplete) || info.Key != "" || len(m.uploads) != 1 {
+	if info, err := CompleteParts(ctx, m, testKey, id, o); !errors.Is(err, ErrIncomplete) || info.Key != "" ||
+		len(m.uploads) != 1 {
 		t.Errorf("too early: %+v, %v", info, err)
 	}
 	renew(2)
@@ -154,10 +165,8 @@ func TestPartsAreProven(t *testing.T) {
 		}, ErrNotFound, 0, true},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			m, client := served(t)
 			o := partsOf(data)
-			ticket := beginParts(t, m, o)
-			putParts(t, client, ticket, data, 1, 2)
+			m, ticket := putTwoParts(t, o, data)
 			row.change(o)
 			if row.before != nil {
 				row.before(m, ticket.UploadID)
@@ -170,7 +179,8 @@ func TestPartsAreProven(t *testing.T) {
 				t.Errorf("got %+v", info)
 			}
 			object := m.find(testKey)
-			if placed := object != nil && bytes.Equal(object.data, data); placed != row.placed || (info.Key != "") != (placed && !errors.Is(err, ErrNotFound)) {
+			if placed := object != nil && bytes.Equal(object.data, data); placed != row.placed ||
+				(info.Key != "") != (placed && !errors.Is(err, ErrNotFound)) {
 				t.Errorf("placed is %v; got %+v", placed, info)
 			}
 		})
@@ -194,20 +204,21 @@ func TestCompletePartsAgain(t *testing.T) {
 		{"another whole, of unknown parts", func(o *PartsOptions) { wrong(o); o.PartSHA256 = nil }, ErrChecksum,
 			nil, ErrNotFound, "no such upload; the object at the key is not the one declared", false},
 		{"another whole and other parts", wrong, ErrChecksum,
-			func(_ *Memory, o *PartsOptions) { o.PartSHA256[1] = SumSHA256(nil) }, ErrNotFound, "no such upload; the object at the key is not the one declared", false},
+			func(_ *Memory, o *PartsOptions) { o.PartSHA256[1] = SumSHA256(nil) },
+			ErrNotFound, "no such upload; the object at the key is not the one declared", false},
 		{"other parts", func(*PartsOptions) {}, nil,
-			func(_ *Memory, o *PartsOptions) { o.PartSHA256[1] = SumSHA256(nil) }, ErrNotFound, "no such upload; the object at the key is not the one declared", false},
+			func(_ *Memory, o *PartsOptions) { o.PartSHA256[1] = SumSHA256(nil) },
+			ErrNotFound, "no such upload; the object at the key is not the one declared", false},
 		{"another size", func(*PartsOptions) {}, nil,
-			func(_ *Memory, o *PartsOptions) { o.Size-- }, ErrNotFound, fmt.Sprintf("no such upload; the object at the key has %d bytes, not %d", len(data), len(data)-1), false},
+			func(_ *Memory, o *PartsOptions) { o.Size-- },
+			ErrNotFound, fmt.Sprintf("no such upload; the object at the key has %d bytes, not %d", len(data), len(data)-1), false},
 		{"nothing declared", func(o *PartsOptions) { o.PartSHA256 = nil }, nil, nil, ErrNotFound, "no such upload; no checksum tells whether the object at the key is the one declared", false},
 		{"deleted since", wrong, ErrChecksum,
 			func(m *Memory, _ *PartsOptions) { m.objects.delete(testKey) }, ErrNotFound, "not found: no such upload", false},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			m, client := served(t)
 			o := partsOf(data)
-			ticket := beginParts(t, m, o)
-			putParts(t, client, ticket, data, 1, 2)
+			m, ticket := putTwoParts(t, o, data)
 			row.change(o)
 			done, err := CompleteParts(t.Context(), m, testKey, ticket.UploadID, o)
 			if !errors.Is(err, row.first) || done.Key == "" {
@@ -229,12 +240,10 @@ func TestCompletePartsAgain(t *testing.T) {
 
 // TestPartsOfAnotherSize: with the journal, the size stays what it was when the upload began.
 func TestPartsOfAnotherSize(t *testing.T) {
-	m, client := served(t)
 	data, j := manyParts()[:defaultPartSize+8], DirJournal(t.TempDir())
 	o := partsOf(data)
 	o.Journal = j
-	ticket := beginParts(t, m, o)
-	putParts(t, client, ticket, data, 1, 2)
+	m, ticket := putTwoParts(t, o, data)
 	other := partsOf(data[:len(data)-8])
 	other.Journal = j
 	_, renewErr := RenewParts(t.Context(), m, testKey, ticket.UploadID, other)
@@ -290,7 +299,8 @@ func TestBeginPartsRefuses(t *testing.T) {
 	if _, err := BeginParts(t.Context(), new(Memory), testKey, partsOf([]byte("x"))); !errors.Is(err, ErrInvalidArgument) {
 		t.Errorf("no BaseURL: %v", err)
 	}
-	if _, err := BeginParts(t.Context(), struct{ ObjectStorage }{m}, testKey, partsOf([]byte("x"))); !errors.Is(err, ErrUnsupported) {
+	_, err := BeginParts(t.Context(), struct{ ObjectStorage }{m}, testKey, partsOf([]byte("x")))
+	if !errors.Is(err, ErrUnsupported) {
 		t.Errorf("no parts: %v", err)
 	}
 }
@@ -320,7 +330,10 @@ func TestPartsTicketPrintsNoSignature(t *testing.T) {
 // TestRevealedTicket holds what goes over the wire.
 func TestRevealedTicket(t *testing.T) {
 	expires := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	u := SignedURL{Method: "PUT", URL: "https://s3.test/b/mask/a?X-Amz-Signature=" + canarySignature, Header: http.Header{"X-A": {"b"}}, ContentLength: 3, Expires: expires}
+	u := SignedURL{
+		Method: "PUT", URL: "https://s3.test/b/mask/a?X-Amz-Signature=" + canarySignature, Header: http.Header{"X-A": {"b"}},
+		ContentLength: 3, Expires: expires,
+	}
 	ticket := &PartsTicket{Key: "mask/a", UploadID: "id", PartSize: 8, Expires: expires, Parts: []PartURL{
 		{PartNumber: 1, Size: 8, SHA256: SHA256{1}, Stored: true},
 		{PartNumber: 2, Offset: 8, Size: 8},
@@ -335,7 +348,8 @@ func TestRevealedTicket(t *testing.T) {
 		{ticket, `{"key":"mask/a","upload_id":"id","part_size":8,"expires":"2026-01-02T03:04:05Z","parts":[` +
 			`{"part_number":1,"offset":0,"size":8,"sha256":"` + sum + `","stored":true},` +
 			`{"part_number":2,"offset":8,"size":8},` +
-			`{"part_number":3,"offset":16,"size":3,"sha256":"` + sum + `","url":{"method":"PUT","url":"` + u.URL + `","headers":{"X-A":"b"},"content_length":3,"expires":"2026-01-02T03:04:05Z"}}]}`},
+			`{"part_number":3,"offset":16,"size":3,"sha256":"` + sum + `","url":{"method":"PUT","url":"` + u.URL +
+			`","headers":{"X-A":"b"},"content_length":3,"expires":"2026-01-02T03:04:05Z"}}]}`},
 		{&PartsTicket{Key: "mask/a", UploadID: "id", PartSize: 8}, `{"key":"mask/a","upload_id":"id","part_size":8,"parts":[]}`},
 	} {
 		wire, err := json.Marshal(row.ticket.Reveal())

@@ -320,7 +320,9 @@ func FuzzNormalizeLabel(f *testing.F) {
 var keyRules = regexp.MustCompile(`^mask(/([^/.][^/]*|\.[^/.][^/]*|\.\.[^/]+))+$`)
 
 func FuzzValidKey(f *testing.F) {
-	for _, key := range []string{"mask/a/g/0001_liver.png", "mask//a", "mask/..", "mask/..a", "mask/.a", "mask/a\x00", "mask/\uffff", "mask/a/", "other"} {
+	for _, key := range []string{
+		"mask/a/g/0001_liver.png", "mask//a", "mask/..", "mask/..a", "mask/.a", "mask/a\x00", "mask/\uffff", "mask/a/", "other",
+	} {
 		f.Add(key)
 	}
 	control := regexp.MustCompile(`[\p{Cc}\x{FFFE}\x{FFFF}]`)

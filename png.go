@@ -121,7 +121,8 @@ func isEnd(err error) bool { return err == io.EOF || err == io.ErrUnexpectedEOF 
 func ReadPNGHeader(r io.Reader, maxPixels int64) (PNGHeader, error) {
 	const op = "ReadPNGHeader"
 	if maxPixels < 0 {
-		return PNGHeader{}, opError(op, "", nil, inputError("maxPixels", fmt.Sprintf("%d is negative", maxPixels), "a number of pixels, or 0 for the default"))
+		return PNGHeader{}, opError(op, "", nil,
+			inputError("maxPixels", fmt.Sprintf("%d is negative", maxPixels), "a number of pixels, or 0 for the default"))
 	}
 	if maxPixels == 0 {
 		maxPixels = DefaultMaxPixels

@@ -147,7 +147,8 @@ func TestCompleteJudgesPNGs(t *testing.T) {
 				if strings.Contains(verdict.Detail, ": ") {
 					t.Errorf("%+v: %q says more than what is wrong with the PNG", o, verdict.Detail)
 				}
-				if says != "" && (!errors.Is(err, ErrIncomplete) || verdict.Problem != ProblemNotPNG || !strings.Contains(verdict.Detail, says) || done.Manifest != nil) {
+				if says != "" && (!errors.Is(err, ErrIncomplete) || verdict.Problem != ProblemNotPNG ||
+					!strings.Contains(verdict.Detail, says) || done.Manifest != nil) {
 					t.Errorf("%+v: %v, %+v; want one that says %q", o, err, verdict, says)
 				}
 				want := int64(len(row.file))

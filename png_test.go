@@ -130,7 +130,9 @@ func TestReadPNGHeaderRefuses(t *testing.T) {
 // TestReadPNGHeaderReadError: a reader that fails says nothing about what it would have read.
 func TestReadPNGHeaderReadError(t *testing.T) {
 	reset := errors.New("connection reset")
-	for want, broken := range map[error]error{reset: reset, ErrUnavailable: &Error{Kind: ErrUnavailable, Err: fmt.Errorf("broke off: %w", io.ErrUnexpectedEOF)}} {
+	for want, broken := range map[error]error{
+		reset: reset, ErrUnavailable: &Error{Kind: ErrUnavailable, Err: fmt.Errorf("broke off: %w", io.ErrUnexpectedEOF)},
+	} {
 		for _, read := range []func(io.Reader, int64) (PNGHeader, error){ReadPNGHeader, readPNG} {
 			r := io.MultiReader(strings.NewReader(pngSignature), iotest.ErrReader(broken))
 			if _, err := read(r, 0); !errors.Is(err, want) || errors.Is(err, ErrNotPNG) {

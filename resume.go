@@ -222,7 +222,8 @@ func (u *partsUpload) begin(ctx context.Context) error {
 		return err
 	}
 	u.record = UploadRecord{
-		Version: recordVersion, Key: u.key, PartSize: partSize, Size: u.Size, ContentType: u.ContentType, BegunAt: time.Now().UTC(),
+		Version: recordVersion, Key: u.key, PartSize: partSize, Size: u.Size, ContentType: u.ContentType,
+		BegunAt: time.Now().UTC(),
 	}
 	if err := u.store(ctx); err != nil {
 		return err
@@ -276,9 +277,9 @@ func (u *partsUpload) send(ctx context.Context, stored map[int]Part) (ObjectInfo
 	return info, err
 }
 
-// sendAgain sends what is gone of an upload: of one that somebody ended before it had a part, as S3 does where it takes that one
-// for what an attempt of its own has begun (abortLost), and of one that the server lost in part or whole, as MinIO may where a
-// completion is cut off. An upload whose record is gone was ended on purpose.
+// sendAgain sends what is gone of an upload: of one that somebody ended before it had a part, as S3 does where it takes
+// that one for what an attempt of its own has begun (abortLost), and of one that the server lost in part or whole, as MinIO
+// may where a completion is cut off. An upload whose record is gone was ended on purpose.
 func (u *partsUpload) sendAgain(ctx context.Context, gone error) (ObjectInfo, error) {
 	if r, err := u.load(ctx); err != nil || u.Journal != nil && r.UploadID != u.record.UploadID {
 		return ObjectInfo{}, cmp.Or(err, gone)

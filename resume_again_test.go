@@ -56,11 +56,13 @@ func TestUploadEndedByAnother(t *testing.T) {
 					}
 					return nil
 				}
-				_, err := Upload(t.Context(), w, testKey, bytes.NewReader(data), &UploadOptions{Journal: j, PutOptions: PutOptions{NoOverwrite: true}})
+				_, err := Upload(t.Context(), w, testKey, bytes.NewReader(data),
+					&UploadOptions{Journal: j, PutOptions: PutOptions{NoOverwrite: true}})
 				if !errors.Is(err, row.want) || ended == 0 {
 					t.Fatalf("error is %v, want %v; ended %d times", err, row.want, ended)
 				}
-				if object := w.find(testKey); (object == nil) != (err != nil) || err == nil && !bytes.Equal(object.data, data) || len(w.uploads) > 0 {
+				if object := w.find(testKey); (object == nil) != (err != nil) || err == nil && !bytes.Equal(object.data, data) ||
+					len(w.uploads) > 0 {
 					t.Errorf("stored is %v; %d uploads are open", object != nil, len(w.uploads))
 				}
 				if j != nil {
@@ -81,7 +83,9 @@ type lossy struct {
 	done  bool // the first completion is done all the same
 }
 
-func (l *lossy) CompleteMultipartUpload(ctx context.Context, key, uploadID string, parts []Part, opts *PutOptions) (ObjectInfo, error) {
+func (l *lossy) CompleteMultipartUpload(
+	ctx context.Context, key, uploadID string, parts []Part, opts *PutOptions,
+) (ObjectInfo, error) {
 	if l.times > 0 {
 		l.times--
 		if l.done {

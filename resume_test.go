@@ -73,7 +73,9 @@ func (p *mortal) ListParts(ctx context.Context, key, id string) iter.Seq2[Part, 
 	return p.Memory.ListParts(ctx, key, id) // it changes nothing, and what follows it is a call too
 }
 
-func (p *mortal) CompleteMultipartUpload(ctx context.Context, key, id string, parts []Part, o *PutOptions) (info ObjectInfo, err error) {
+func (p *mortal) CompleteMultipartUpload(
+	ctx context.Context, key, id string, parts []Part, o *PutOptions,
+) (info ObjectInfo, err error) {
 	return info, p.call("Complete", func() (err error) {
 		info, err = p.Memory.CompleteMultipartUpload(ctx, key, id, parts, o)
 		return err
@@ -97,7 +99,8 @@ var manyParts = sync.OnceValue(func() []byte {
 func wantUploaded(t *testing.T, m *Memory, j Journal, info ObjectInfo, want []byte) {
 	t.Helper()
 	object := m.find(testKey)
-	if object == nil || !bytes.Equal(object.data, want) || info.Key != testKey || info.ETag != object.info.ETag || info.SHA256 != SumSHA256(want) || info.Size != int64(len(want)) {
+	if object == nil || !bytes.Equal(object.data, want) || info.Key != testKey || info.ETag != object.info.ETag ||
+		info.SHA256 != SumSHA256(want) || info.Size != int64(len(want)) {
 		t.Errorf("the object is not the source; got %+v", info)
 	}
 	wantNoUpload(t, m, j)
@@ -117,7 +120,9 @@ func wantNoUpload(t *testing.T, m *Memory, j Journal) {
 // the object.
 func TestUploadKilled(t *testing.T) {
 	data := manyParts()[:defaultPartSize+8]
-	for mode, row := range map[string]struct{ late, survives bool }{"before": {}, "after": {late: true}, "answer lost of": {true, true}} {
+	for mode, row := range map[string]struct{ late, survives bool }{
+		"before": {}, "after": {late: true}, "answer lost of": {true, true},
+	} {
 		through := false
 		for n := 1; !through; n++ {
 			t.Run(fmt.Sprintf("%s call %d", mode, n), func(t *testing.T) {
@@ -287,7 +292,8 @@ func TestUploadFoundComplete(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w, j := &partWatcher{Memory: new(Memory)}, DirJournal(t.TempDir())
-			if _, err := Upload(t.Context(), w, testKey, bytes.NewReader(data), &UploadOptions{Journal: unforgetting{j}}); err != nil {
+			if _, err := Upload(t.Context(), w, testKey, bytes.NewReader(data),
+				&UploadOptions{Journal: unforgetting{j}}); err != nil {
 				t.Fatal(err)
 			}
 			if row.placed != nil {
@@ -346,7 +352,9 @@ func TestUploadBadRecords(t *testing.T) {
 	data := manyParts()
 	dir := t.TempDir()
 	j := DirJournal(dir)
-	good := UploadRecord{Version: 1, Key: testKey, PartSize: defaultPartSize, Size: int64(len(data)), ContentType: "image/png", BegunAt: time.Now()}
+	good := UploadRecord{
+		Version: 1, Key: testKey, PartSize: defaultPartSize, Size: int64(len(data)), ContentType: "image/png", BegunAt: time.Now(),
+	}
 	if err := j.Store(t.Context(), good); err != nil {
 		t.Fatal(err)
 	}
@@ -380,7 +388,8 @@ func TestUploadBadRecords(t *testing.T) {
 			_, err := Upload(t.Context(), m, testKey, bytes.NewReader(data), &UploadOptions{Journal: j})
 			abortErr := AbortUpload(t.Context(), m, j, testKey)
 			swept, sweepErr := SweepUploads(t.Context(), m, j, 0)
-			if !errors.Is(err, ErrInvalidJournal) || !errors.Is(abortErr, ErrInvalidJournal) || !errors.Is(sweepErr, ErrInvalidJournal) || len(swept) > 0 {
+			if !errors.Is(err, ErrInvalidJournal) || !errors.Is(abortErr, ErrInvalidJournal) ||
+				!errors.Is(sweepErr, ErrInvalidJournal) || len(swept) > 0 {
 				t.Errorf("errors are %v; %v; %v", err, abortErr, sweepErr)
 			}
 			if left, err := os.ReadFile(name); err != nil || string(left) != text || len(m.uploads) > 0 || m.find(testKey) != nil {
@@ -414,7 +423,8 @@ func TestUploadSharedJournal(t *testing.T) {
 				})
 			}
 			wg.Wait()
-			if object := m.find(testKey); object != nil && !bytes.Equal(object.data, sources[0]) && !bytes.Equal(object.data, sources[1]) {
+			if object := m.find(testKey); object != nil && !bytes.Equal(object.data, sources[0]) &&
+				!bytes.Equal(object.data, sources[1]) {
 				t.Error("the object is a mix")
 			}
 			info, err := Upload(t.Context(), m, testKey, bytes.NewReader(data), &UploadOptions{Journal: j})
@@ -468,7 +478,9 @@ func TestUploadSmall(t *testing.T) {
 func TestAbortUploadThatHardlyBegan(t *testing.T) {
 	for begun, want := range map[time.Duration]int{-30 * 24 * time.Hour: 1, -time.Minute: 0, time.Minute: 0, time.Hour: 1} {
 		m, j := new(Memory), DirJournal(t.TempDir())
-		r := UploadRecord{Version: 1, Key: testKey, PartSize: MinPartSize, Size: 1, ContentType: "image/png", BegunAt: time.Now().Add(begun)}
+		r := UploadRecord{
+			Version: 1, Key: testKey, PartSize: MinPartSize, Size: 1, ContentType: "image/png", BegunAt: time.Now().Add(begun),
+		}
 		_, err := m.CreateMultipartUpload(t.Context(), testKey, nil)
 		if err = errors.Join(err, j.Store(t.Context(), r)); err != nil {
 			t.Fatal(err)

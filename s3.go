@@ -39,7 +39,7 @@ type S3Options struct {
 
 	PathStyle  *bool         // the bucket in the path, not in the host; nil: with an Endpoint
 	AllowHTTP  bool          // plain http to hosts other than this one, which others can read
-	Encryption string        // at rest, asked for with each write: "AES256" (SSE-S3) or "none"; empty: AES256 on S3, none on MinIO
+	Encryption string        // at rest, asked for with each write: "AES256" (SSE-S3) or "none"; empty: AES256, on MinIO none
 	DefaultTTL time.Duration // of signed URLs; 0: DefaultTTL
 	MaxTTL     time.Duration // of signed URLs; 0: DefaultMaxTTL; at most MaxURLTTL
 	HTTPClient *http.Client  // for all requests; nil: one with many connections, that gives up peers which stall for a minute
@@ -89,7 +89,10 @@ func newS3(ctx context.Context, o S3Options, encryption string) (*S3, error) {
 	if err := o.check(); err != nil {
 		return nil, err
 	}
-	s := &S3{bucket: o.Bucket, region: o.Region, encryption: cmp.Or(o.Encryption, encryption), defaultTTL: o.DefaultTTL, maxTTL: o.MaxTTL}
+	s := &S3{
+		bucket: o.Bucket, region: o.Region, encryption: cmp.Or(o.Encryption, encryption), defaultTTL: o.DefaultTTL,
+		maxTTL: o.MaxTTL,
+	}
 	if s.encryption == "none" {
 		s.encryption = ""
 	}
@@ -137,9 +140,14 @@ func newS3(ctx context.Context, o S3Options, encryption string) (*S3, error) {
 				}
 				return aws.UnknownTernary
 			})
-			status := awsretry.RetryableHTTPStatusCode{Codes: map[int]struct{}{http.StatusRequestTimeout: {}, http.StatusTooManyRequests: {}}}
-			conflict := awsretry.RetryableErrorCode{Codes: map[string]struct{}{"ConditionalRequestConflict": {}, "OperationAborted": {}}}
-			r.Retryables = slices.Concat([]awsretry.IsErrorRetryable{final}, r.Retryables, []awsretry.IsErrorRetryable{status, conflict})
+			status := awsretry.RetryableHTTPStatusCode{
+				Codes: map[int]struct{}{http.StatusRequestTimeout: {}, http.StatusTooManyRequests: {}},
+			}
+			conflict := awsretry.RetryableErrorCode{
+				Codes: map[string]struct{}{"ConditionalRequestConflict": {}, "OperationAborted": {}},
+			}
+			r.Retryables = slices.Concat([]awsretry.IsErrorRetryable{final}, r.Retryables,
+				[]awsretry.IsErrorRetryable{status, conflict})
 		}),
 	})
 	return s, nil
@@ -234,7 +242,8 @@ func locate(ctx context.Context, o *S3Options, endpoint string, pathStyle bool) 
 		Bucket: &o.Bucket, Region: &o.Region, Endpoint: baseEndpoint(endpoint), ForcePathStyle: &pathStyle,
 	})
 	if err != nil {
-		return location{}, inputError("Endpoint", "has no place for the bucket: "+err.Error(), "an endpoint and region that go together")
+		return location{}, inputError("Endpoint", "has no place for the bucket: "+err.Error(),
+			"an endpoint and region that go together")
 	}
 	return locationOf(resolved.URI), nil
 }
@@ -256,7 +265,9 @@ func (s *S3) keys(ctx context.Context) (aws.Credentials, error) {
 }
 
 // sign signs r, which has a method and what is particular to it, for a key at a location.
-func (s *S3) sign(ctx context.Context, at location, key string, r *sigv4.Request, bound []sigv4.Param, ttl time.Duration, size int64) (SignedURL, error) {
+func (s *S3) sign(
+	ctx context.Context, at location, key string, r *sigv4.Request, bound []sigv4.Param, ttl time.Duration, size int64,
+) (SignedURL, error) {
 	c, err := s.keys(ctx)
 	if err != nil {
 		return SignedURL{}, err
@@ -265,12 +276,16 @@ func (s *S3) sign(ctx context.Context, at location, key string, r *sigv4.Request
 	if c.CanExpire {
 		left := c.Expires.Sub(now).Truncate(time.Second)
 		if left < time.Second {
-			return SignedURL{}, &Error{Kind: ErrExpired, Err: fmt.Errorf("the credentials expired at %s", c.Expires.UTC().Format(time.RFC3339))}
+			return SignedURL{}, &Error{
+				Kind: ErrExpired, Err: fmt.Errorf("the credentials expired at %s", c.Expires.UTC().Format(time.RFC3339)),
+			}
 		}
 		ttl = min(ttl, left)
 	}
 	r.Scheme, r.Host, r.Base, r.Path, r.Region, r.Time, r.TTL = at.scheme, at.host, at.path, key, s.region, now, ttl
-	return presign(&s.signer, sigv4.Credentials{AccessKey: c.AccessKeyID, SecretKey: c.SecretAccessKey, SessionToken: c.SessionToken}, r, bound, size), nil
+	return presign(&s.signer, sigv4.Credentials{
+		AccessKey: c.AccessKeyID, SecretKey: c.SecretAccessKey, SessionToken: c.SessionToken,
+	}, r, bound, size), nil
 }
 
 // UploadURL signs a PUT. URLs of temporary credentials end with these at the latest; Expires says so.

@@ -74,8 +74,8 @@ type noUploadError struct{ cause error }
 func (noUploadError) Error() string   { return errNoUpload.Error() }
 func (e noUploadError) Unwrap() error { return e.cause }
 
-// uploadError is the sdkError of a call for one upload in parts. Only a code tells that the upload is gone: a proxy that does
-// not know where the server is answers 404 as well, and the parts stay.
+// uploadError is the sdkError of a call for one upload in parts. Only a code tells that the upload is gone: a proxy that
+// does not know where the server is answers 404 as well, and the parts stay.
 func (s *S3) uploadError(ctx context.Context, err error) error {
 	mapped := s.sdkError(ctx, err)
 	api, ok := errors.AsType[smithy.APIError](err)
@@ -107,36 +107,41 @@ func (s *S3) sdkFailure(ctx context.Context, err error) *failure {
 // explain gives a refusal of our own request its kind, and says what only we know: when, for which region and with whose
 // keys it was signed.
 func (s *S3) explain(kind error, status int, code string, header http.Header, err error) error {
-	now, region := time.Now(), header.Get("X-Amz-Bucket-Region")
-	offset := clockOffset(now, header.Get("Date"))
+	region, clocks := header.Get("X-Amz-Bucket-Region"), clocksOf(header)
 	switch {
 	case region != "" && region != s.region && (status == http.StatusBadRequest || status/100 == 3):
 		// Whatever the code: to a PUT MinIO answers MissingFields, and to a HEAD there is none.
 		kind, err = ErrWrongRegion, inRegion(region, err)
 	case kind == ErrClockSkew || kind == ErrExpired && code == "AccessDenied",
-		kind == ErrAccessDenied && code == "" && offset.Abs() > maxClockSkew: // to a HEAD there is no code
-		kind = ErrClockSkew
-		err = fmt.Errorf("%s: %w", clocks(now, header.Get("Date"), offset), err)
+		kind == ErrAccessDenied && code == "" && clocks.ahead.Abs() > maxClockSkew: // to a HEAD there is no code
+		kind, err = ErrClockSkew, fmt.Errorf("%v: %w", clocks, err)
 	case code == "SignatureDoesNotMatch":
 		kind = ErrUnauthenticated
 	}
 	return &Error{Kind: kind, Err: err}
 }
 
-// clockOffset is how far this machine's clock is ahead of the server's, which gave its own as date; 0 where that is none.
-func clockOffset(now time.Time, date string) time.Duration {
-	server, err := http.ParseTime(date)
-	if err != nil {
-		return 0
-	}
-	return now.Sub(server).Round(time.Second)
+// clocks are this machine's, to the second, and the server's as its answer gives it.
+type clocks struct {
+	ours   time.Time
+	server string
+	ahead  time.Duration // how far ours is; 0 where the server gives none
 }
 
-// clocks says what the clocks show, and how far they are apart.
-func clocks(now time.Time, date string, offset time.Duration) string {
+func clocksOf(answer http.Header) clocks {
+	c := clocks{ours: time.Now().UTC().Truncate(time.Second), server: answer.Get("Date")}
+	if server, err := http.ParseTime(c.server); err == nil {
+		c.ahead = c.ours.Sub(server)
+	}
+	return c
+}
+
+// String says what they show, and how far they are apart.
+func (c clocks) String() string {
 	way := "ahead"
-	if offset < 0 {
+	if c.ahead < 0 {
 		way = "behind"
 	}
-	return fmt.Sprintf("this machine's clock says %s, the server's %s: it is %v %s", now.UTC().Format(http.TimeFormat), date, offset.Abs(), way)
+	return fmt.Sprintf("this machine's clock says %s, the server's %s: it is %v %s",
+		c.ours.Format(http.TimeFormat), c.server, c.ahead.Abs(), way)
 }

@@ -212,12 +212,10 @@ func TestS3NetworkTimeout(t *testing.T) {
 	for _, c := range s3Calls() {
 		inBubble(t, c.op, func(t *testing.T) {
 			o := testOptions()
-			o.HTTPClient = &http.Client{Transport: roundTrip(func(*http.Request) (*http.Response, error) { return nil, context.DeadlineExceeded })}
-			s, err := NewS3(t.Context(), o)
-			if err != nil {
-				t.Fatal(err)
+			o.HTTPClient = &http.Client{
+				Transport: roundTrip(func(*http.Request) (*http.Response, error) { return nil, context.DeadlineExceeded }),
 			}
-			err = c.call(t.Context(), s)
+			err := c.call(t.Context(), openS3(t, o))
 			if e, ok := errors.AsType[*Error](err); !ok || e.Kind != ErrUnavailable {
 				t.Errorf("%s: %v", c.op, err)
 			}
@@ -238,18 +236,16 @@ func TestS3WithoutTLS(t *testing.T) {
 	} {
 		for _, c := range s3Calls() {
 			dials := 0
-			transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			transport := &http.Transport{DisableKeepAlives: true}
+			transport.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
 				if dials++; dials > 1 {
 					t.Errorf("%s, %s: tried again", name, c.op)
 				}
 				return new(net.Dialer).DialContext(ctx, network, address)
-			}}
+			}
 			o := testOptions()
 			o.Endpoint, o.HTTPClient = endpoint, &http.Client{Transport: transport}
-			s, err := NewS3(t.Context(), o)
-			if err != nil {
-				t.Fatal(err)
-			}
+			s := openS3(t, o)
 			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 			if err := c.call(ctx, s); !errors.Is(err, ErrUnavailable) {
 				t.Errorf("%s, %s: %v", name, c.op, err)

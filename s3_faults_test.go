@@ -31,7 +31,8 @@ func TestS3UploadBegunTooLate(t *testing.T) {
 			return false
 		})
 		_, err := UploadFile(ctx, testS3(t, b), testKey, name, nil)
-		if !errors.Is(err, context.Canceled) || !slices.Equal(b.requests, []string{createUpload, abortUpload}) || len(b.uploads) > 0 {
+		if !errors.Is(err, context.Canceled) || !slices.Equal(b.requests, []string{createUpload, abortUpload}) ||
+			len(b.uploads) > 0 {
 			t.Errorf("%v; %q, %d uploads left", err, b.requests, len(b.uploads))
 		}
 	})
@@ -57,10 +58,13 @@ func TestS3CopySource(t *testing.T) {
 
 // A range that ends past what an offset can say goes to the end.
 func TestS3LongRange(t *testing.T) {
-	for length, want := range map[int64]string{7: "bytes=5-11", math.MaxInt64 - 5: "bytes=5-9223372036854775806", math.MaxInt64: "bytes=5-"} {
+	for length, want := range map[int64]string{
+		7: "bytes=5-11", math.MaxInt64 - 5: "bytes=5-9223372036854775806", math.MaxInt64: "bytes=5-",
+	} {
 		inBubble(t, want, func(t *testing.T) {
 			server := &scripted{answers: []answer{{status: 404, code: "NoSuchKey"}}}
-			if _, err := testS3(t, server).Get(t.Context(), testKey, &GetOptions{Offset: 5, Length: length}); !errors.Is(err, ErrNotFound) {
+			_, err := testS3(t, server).Get(t.Context(), testKey, &GetOptions{Offset: 5, Length: length})
+			if !errors.Is(err, ErrNotFound) {
 				t.Fatal(err)
 			}
 			if got := server.headers[0].Get("Range"); got != want {
@@ -183,7 +187,8 @@ func TestS3DamagedOnTheWay(t *testing.T) {
 			}))
 			opened = 0
 			err := row.do(t.Context(), s, "id")
-			if !errors.Is(err, row.want) || (err == nil) != (row.want == nil) || b.count(row.sort) != row.requests || opened != row.opened {
+			if !errors.Is(err, row.want) || (err == nil) != (row.want == nil) || b.count(row.sort) != row.requests ||
+				opened != row.opened {
 				t.Errorf("%v after %d requests, opened %d times", err, b.count(row.sort), opened)
 			}
 		})
@@ -224,13 +229,16 @@ func TestS3ListingBreaksOff(t *testing.T) {
 // Keys are as escaped as the server says, which may say so before or after them.
 func TestS3ListingEscapes(t *testing.T) {
 	const contents, encoded = "<Contents><Key>mask/a+b%41&amp;</Key></Contents>", "<EncodingType>url</EncodingType>"
-	for body, want := range map[string]string{contents: "mask/a+b%41&", contents + encoded: "mask/a bA&", encoded + contents: "mask/a bA&"} {
+	for body, want := range map[string]string{
+		contents: "mask/a+b%41&", contents + encoded: "mask/a bA&", encoded + contents: "mask/a bA&",
+	} {
 		page, err := parseListing([]byte("<ListBucketResult>" + body + "</ListBucketResult>"))
 		if err != nil || len(page.entries) != 1 || page.entries[0].Key != want {
 			t.Errorf("%s: %+v, %v", body, page, err)
 		}
 	}
-	if page, err := parseListing([]byte("<ListBucketResult>" + encoded + "<Contents><Key>mask/100%</Key></Contents></ListBucketResult>")); err == nil {
+	wrong := "<ListBucketResult>" + encoded + "<Contents><Key>mask/100%</Key></Contents></ListBucketResult>"
+	if page, err := parseListing([]byte(wrong)); err == nil {
 		t.Errorf("%+v", page)
 	}
 }

@@ -28,7 +28,9 @@ type xmlListing struct {
 
 func (x *xmlListing) entries(t *testing.T) (entries []ObjectInfo) {
 	for _, c := range x.Contents {
-		entries = append(entries, ObjectInfo{Key: c.Key, Size: c.Size, ETag: strings.Trim(c.ETag, `"`), LastModified: c.LastModified})
+		entries = append(entries, ObjectInfo{
+			Key: c.Key, Size: c.Size, ETag: strings.Trim(c.ETag, `"`), LastModified: c.LastModified,
+		})
 	}
 	for _, p := range x.CommonPrefixes {
 		entries = append(entries, ObjectInfo{Key: p.Prefix, IsPrefix: true})
@@ -47,12 +49,13 @@ func (x *xmlListing) entries(t *testing.T) (entries []ObjectInfo) {
 // testListing is a page as AWS and MinIO write it.
 func testListing(n int) []byte {
 	var b bytes.Buffer
-	b.WriteString(xml.Header + `<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Name>b</Name><Prefix>mask/a/g/</Prefix>` +
-		`<StartAfter/><KeyCount>3</KeyCount><MaxKeys>1000</MaxKeys><EncodingType>url</EncodingType><IsTruncated>true</IsTruncated>` +
-		"<NextContinuationToken>a&amp;b&lt;c</NextContinuationToken>\n")
+	b.WriteString(xml.Header + `<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">` +
+		"<Name>b</Name><Prefix>mask/a/g/</Prefix><StartAfter/><KeyCount>3</KeyCount><MaxKeys>1000</MaxKeys>" +
+		"<EncodingType>url</EncodingType><IsTruncated>true</IsTruncated><NextContinuationToken>a&amp;b&lt;c</NextContinuationToken>\n")
 	for i := range n {
 		fmt.Fprintf(&b, `<Contents><Key>mask/a/g/%04d_%s.png</Key><LastModified>2026-01-02T03:04:05.678Z</LastModified>`+
-			`<ETag>&#34;%032x&#34;</ETag><Size>%d</Size><Owner><ID>x</ID><DisplayName></DisplayName></Owner><StorageClass>STANDARD</StorageClass></Contents>`,
+			"<ETag>&#34;%032x&#34;</ETag><Size>%d</Size><Owner><ID>x</ID><DisplayName></DisplayName></Owner>"+
+			"<StorageClass>STANDARD</StorageClass></Contents>",
 			i, url.QueryEscape("왼쪽 콩팥+&"), i, i)
 	}
 	b.WriteString(`<CommonPrefixes><Prefix>mask/a/g/0000_a/</Prefix></CommonPrefixes></ListBucketResult>`)

@@ -1,4 +1,4 @@
-//lint:file-ignore SA1019 The manager's successor, transfermanager, is not stable yet and aborts with a context that has ended.
+//lint:file-ignore SA1019 The manager's successor, transfermanager, is not stable yet, and aborts with a context that ended.
 
 package maskstore
 
@@ -89,7 +89,9 @@ type countingReader struct {
 func (c *countingReader) Read(p []byte) (int, error) {
 	n, err := c.r.Read(p)
 	if c.n += int64(n); c.n > c.limit {
-		n, err = 0, &Error{Kind: ErrTooLarge, Err: fmt.Errorf("the content has over %d bytes, which takes its Size to be known ahead", c.limit)}
+		n, err = 0, &Error{
+			Kind: ErrTooLarge, Err: fmt.Errorf("the content has over %d bytes, which takes its Size to be known ahead", c.limit),
+		}
 	}
 	if err != nil && err != io.EOF {
 		c.err = err
@@ -109,7 +111,9 @@ type uploadCalls struct {
 }
 
 // PutObject is called where the body turns out to fit into one part.
-func (c *uploadCalls) PutObject(ctx context.Context, in *s3.PutObjectInput, _ ...func(*s3.Options)) (*s3.PutObjectOutput, error) {
+func (c *uploadCalls) PutObject(
+	ctx context.Context, in *s3.PutObjectInput, _ ...func(*s3.Options),
+) (*s3.PutObjectOutput, error) {
 	data, err := io.ReadAll(in.Body)
 	if err == nil {
 		c.done, err = c.s.putWhole(ctx, c.key, data, c.opts)
@@ -118,7 +122,9 @@ func (c *uploadCalls) PutObject(ctx context.Context, in *s3.PutObjectInput, _ ..
 }
 
 // CreateMultipartUpload learns the upload's ID.
-func (c *uploadCalls) CreateMultipartUpload(ctx context.Context, in *s3.CreateMultipartUploadInput, _ ...func(*s3.Options)) (*s3.CreateMultipartUploadOutput, error) {
+func (c *uploadCalls) CreateMultipartUpload(
+	ctx context.Context, in *s3.CreateMultipartUploadInput, _ ...func(*s3.Options),
+) (*s3.CreateMultipartUploadOutput, error) {
 	out, err := c.s.createUpload(ctx, in)
 	if err == nil {
 		c.uploadID = *out.UploadId
@@ -129,7 +135,9 @@ func (c *uploadCalls) CreateMultipartUpload(ctx context.Context, in *s3.CreateMu
 // createUpload begins an upload. The attempt that is under way when ctx ends still has a little time for its answer: an
 // upload whose ID is never learned can never be aborted. No attempt begins after that. What attempts whose answers were lost
 // may have begun is aborted once one has succeeded.
-func (s *S3) createUpload(ctx context.Context, in *s3.CreateMultipartUploadInput) (out *s3.CreateMultipartUploadOutput, err error) {
+func (s *S3) createUpload(
+	ctx context.Context, in *s3.CreateMultipartUploadInput,
+) (out *s3.CreateMultipartUploadOutput, err error) {
 	longer, cancel := outlasting(ctx)
 	defer cancel()
 	var last attempt
@@ -175,8 +183,8 @@ const abortLostTime = 20 * time.Second
 
 // abortLost aborts the uploads of key whose IDs were lost with the answers: those that the server began while a lost attempt
 // was under way, and that have no part. When that was it tells by how long before the known upload it was, which the last
-// attempt began. Times of uploads are the server's own, so it does not matter how far its clock is off ours; how far those of a
-// cluster's nodes are off each other does.
+// attempt began. Times of uploads are the server's own, so it does not matter how far its clock is off ours; how far those
+// of a cluster's nodes are off each other does.
 //
 // Another client's upload of the same key is among them if it began in that time too, and has no part yet. That one gets
 // ErrNotFound from whatever it does next, so it knows.
@@ -217,12 +225,15 @@ func (s *S3) abortLost(ctx context.Context, key, known string, last attempt, los
 // attemptOnce leaves it to us to try again.
 func attemptOnce(o *s3.Options) { o.Retryer = aws.NopRetryer{} }
 
-// UploadPart sends the part's checksum in a header. The SDK, over TLS, would send it in a trailer, which many servers refuse.
-func (c *uploadCalls) UploadPart(ctx context.Context, in *s3.UploadPartInput, _ ...func(*s3.Options)) (*s3.UploadPartOutput, error) {
+// UploadPart sends the part's checksum in a header. The SDK, over TLS, would send it in a trailer, which many refuse.
+func (c *uploadCalls) UploadPart(
+	ctx context.Context, in *s3.UploadPartInput, _ ...func(*s3.Options),
+) (*s3.UploadPartOutput, error) {
 	data := in.Body.(*bytes.Reader) // as the manager's parts of a body that is no io.Seeker are
-	part, err := c.s.uploadPart(ctx, c.key, c.uploadID, int(*in.PartNumber), Body{Size: data.Size(), Open: func() (io.ReadCloser, error) {
+	body := Body{Size: data.Size(), Open: func() (io.ReadCloser, error) {
 		return io.NopCloser(io.NewSectionReader(data, 0, data.Size())), nil
-	}})
+	}}
+	part, err := c.s.uploadPart(ctx, c.key, c.uploadID, int(*in.PartNumber), body)
 	return &s3.UploadPartOutput{ETag: &part.ETag, ChecksumSHA256: aws.String(part.SHA256.Base64())}, err
 }
 
@@ -235,7 +246,9 @@ var (
 )
 
 // AbortMultipartUpload is called when an upload failed, often since its context has ended.
-func (c *uploadCalls) AbortMultipartUpload(ctx context.Context, in *s3.AbortMultipartUploadInput, opts ...func(*s3.Options)) (*s3.AbortMultipartUploadOutput, error) {
+func (c *uploadCalls) AbortMultipartUpload(
+	ctx context.Context, in *s3.AbortMultipartUploadInput, opts ...func(*s3.Options),
+) (*s3.AbortMultipartUploadOutput, error) {
 	ctx, cancel := outlasting(ctx)
 	defer cancel()
 	out, err := c.Client.AbortMultipartUpload(ctx, in, opts...)
@@ -246,7 +259,9 @@ func (c *uploadCalls) AbortMultipartUpload(ctx context.Context, in *s3.AbortMult
 }
 
 // CompleteMultipartUpload succeeds only when the object is known to be there.
-func (c *uploadCalls) CompleteMultipartUpload(ctx context.Context, in *s3.CompleteMultipartUploadInput, _ ...func(*s3.Options)) (*s3.CompleteMultipartUploadOutput, error) {
+func (c *uploadCalls) CompleteMultipartUpload(
+	ctx context.Context, in *s3.CompleteMultipartUploadInput, _ ...func(*s3.Options),
+) (*s3.CompleteMultipartUploadOutput, error) {
 	info, err := c.s.completeParts(ctx, in)
 	if err != nil {
 		return nil, err
@@ -284,13 +299,16 @@ func (s *S3) completeParts(ctx context.Context, in *s3.CompleteMultipartUploadIn
 	if err == nil || !maybeDone || slices.Contains(sums, SHA256{}) || ctx.Err() != nil {
 		return info, err
 	}
-	head, headErr := s.sdk.HeadObject(ctx, &s3.HeadObjectInput{Bucket: in.Bucket, Key: in.Key, ChecksumMode: types.ChecksumModeEnabled})
+	head, headErr := s.sdk.HeadObject(ctx, &s3.HeadObjectInput{
+		Bucket: in.Bucket, Key: in.Key, ChecksumMode: types.ChecksumModeEnabled,
+	})
 	if headErr != nil || aws.ToString(head.ChecksumSHA256) != compositeChecksum(sums) {
 		return ObjectInfo{}, err
 	}
 	// Should the same content lie there from before, the upload is still open.
 	abort := &s3.AbortMultipartUploadInput{Bucket: in.Bucket, Key: in.Key, UploadId: in.UploadId}
-	if _, abortErr := s.sdk.AbortMultipartUpload(ctx, abort); abortErr != nil && !errors.Is(s.sdkError(ctx, abortErr), ErrNotFound) {
+	if _, abortErr := s.sdk.AbortMultipartUpload(ctx, abort); abortErr != nil &&
+		!errors.Is(s.sdkError(ctx, abortErr), ErrNotFound) {
 		return ObjectInfo{}, err
 	}
 	info.ETag, info.LastModified = trimETag(head.ETag), aws.ToTime(head.LastModified)

@@ -48,7 +48,9 @@ func (s *S3) copy(ctx context.Context, src, dst string, o *CopyOptions) (ObjectI
 	if out.CopyObjectResult == nil || trimETag(out.CopyObjectResult.ETag) == "" {
 		return ObjectInfo{}, errNoETag
 	}
-	info := ObjectInfo{Key: dst, ETag: trimETag(out.CopyObjectResult.ETag), LastModified: aws.ToTime(out.CopyObjectResult.LastModified)}
+	info := ObjectInfo{
+		Key: dst, ETag: trimETag(out.CopyObjectResult.ETag), LastModified: aws.ToTime(out.CopyObjectResult.LastModified),
+	}
 	return s.describe(ctx, info), nil
 }
 
@@ -124,7 +126,9 @@ func (s *S3) uploadPart(ctx context.Context, key, uploadID string, partNumber in
 }
 
 // UploadPartURL signs the PUT of one part. URLs of temporary credentials end with these at the latest; Expires says so.
-func (s *S3) UploadPartURL(ctx context.Context, key, uploadID string, partNumber int, opts *UploadURLOptions) (SignedURL, error) {
+func (s *S3) UploadPartURL(
+	ctx context.Context, key, uploadID string, partNumber int, opts *UploadURLOptions,
+) (SignedURL, error) {
 	const op = "UploadPartURL"
 	o := or(opts)
 	ttl, err := checkTTL(o.TTL, s.defaultTTL, s.maxTTL)
@@ -159,7 +163,9 @@ func (s *S3) ListParts(ctx context.Context, key, uploadID string) iter.Seq2[Part
 				return
 			}
 			for _, p := range page.Parts {
-				part := Part{int(aws.ToInt32(p.PartNumber)), aws.ToInt64(p.Size), trimETag(p.ETag), parseBase64(aws.ToString(p.ChecksumSHA256))}
+				part := Part{
+					int(aws.ToInt32(p.PartNumber)), aws.ToInt64(p.Size), trimETag(p.ETag), parseBase64(aws.ToString(p.ChecksumSHA256)),
+				}
 				if part.PartNumber <= last {
 					yield(Part{}, opError(op, key, nil, errNoListing))
 					return
@@ -175,7 +181,9 @@ func (s *S3) ListParts(ctx context.Context, key, uploadID string) iter.Seq2[Part
 
 // CompleteMultipartUpload makes the object of the parts given. Where the object then cannot be described, its Size is the
 // sum of the parts', and LastModified and ContentType are unset.
-func (s *S3) CompleteMultipartUpload(ctx context.Context, key, uploadID string, parts []Part, opts *PutOptions) (ObjectInfo, error) {
+func (s *S3) CompleteMultipartUpload(
+	ctx context.Context, key, uploadID string, parts []Part, opts *PutOptions,
+) (ObjectInfo, error) {
 	info, err := s.complete(ctx, key, uploadID, parts, or(opts))
 	return info, opError("CompleteMultipartUpload", key, nil, err)
 }
@@ -202,7 +210,9 @@ func (s *S3) complete(ctx context.Context, key, uploadID string, parts []Part, o
 	}
 	info, err := s.completeParts(ctx, in)
 	if errors.Is(err, ErrInvalidArgument) {
-		input := &InputError{Field: "parts", Problem: "are refused", Want: "those that UploadPart gave, all but the last of at least 5 MiB"}
+		input := &InputError{
+			Field: "parts", Problem: "are refused", Want: "those that UploadPart gave, all but the last of at least 5 MiB",
+		}
 		err = &Error{Kind: ErrInvalidArgument, Err: fmt.Errorf("%w: %w", input, err)}
 	}
 	if err != nil {

@@ -35,7 +35,8 @@ func TestS3MultipartUpload(t *testing.T) {
 			t.Fatal(err)
 		}
 		info, err := s.CompleteMultipartUpload(t.Context(), testKey, id, []Part{one, two}, &PutOptions{NoOverwrite: true})
-		if err != nil || info.Size != MinPartSize+3 || !bytes.Equal(b.objects[testKey].data, append(first, "end"...)) || !strings.HasSuffix(info.ETag, "-2") {
+		if err != nil || info.Size != MinPartSize+3 || !bytes.Equal(b.objects[testKey].data, append(first, "end"...)) ||
+			!strings.HasSuffix(info.ETag, "-2") {
 			t.Errorf("got %+v, %v", info, err)
 		}
 		if err := s.AbortMultipartUpload(t.Context(), testKey, id); !errors.Is(err, ErrNotFound) {
@@ -104,9 +105,11 @@ func TestS3MultipartInput(t *testing.T) {
 	for _, listErr = range s.ListParts(ctx, testKey, "") {
 	}
 	for name, err := range map[string]error{
-		"part 0": uploadPart(testKey, "id", 0), "part 10001": uploadPart(testKey, "id", MaxPartNumber+1), "no ID": uploadPart(testKey, "", 1),
-		"key": uploadPart("other/x", "id", 1), "no parts": complete("id"), "disorder": complete("id", part, part),
-		"completing without an ID": complete("", part), "aborting without an ID": s.AbortMultipartUpload(ctx, testKey, ""), "listing without an ID": listErr,
+		"part 0": uploadPart(testKey, "id", 0), "part 10001": uploadPart(testKey, "id", MaxPartNumber+1),
+		"no ID": uploadPart(testKey, "", 1),
+		"key":   uploadPart("other/x", "id", 1), "no parts": complete("id"), "disorder": complete("id", part, part),
+		"completing without an ID": complete("", part), "aborting without an ID": s.AbortMultipartUpload(ctx, testKey, ""),
+		"listing without an ID": listErr,
 	} {
 		if !errors.Is(err, ErrInvalidArgument) && !errors.Is(err, ErrInvalidKey) {
 			t.Errorf("%s: %v", name, err)
@@ -119,8 +122,11 @@ func TestS3MultipartInput(t *testing.T) {
 
 // Both listings go through all pages, and end where a server leads in circles.
 func TestS3MultipartListings(t *testing.T) {
-	const parts, uploads = "<ListPartsResult><Bucket>bucket</Bucket><Key>" + testKey + "</Key><UploadId>id</UploadId>%s<IsTruncated>%v</IsTruncated><NextPartNumberMarker>%s</NextPartNumberMarker></ListPartsResult>",
-		"<ListMultipartUploadsResult><Bucket>bucket</Bucket><Prefix>mask/</Prefix>%s<IsTruncated>%v</IsTruncated><NextKeyMarker>%s</NextKeyMarker></ListMultipartUploadsResult>"
+	const parts, uploads = "<ListPartsResult><Bucket>bucket</Bucket><Key>" + testKey +
+		"</Key><UploadId>id</UploadId>%s<IsTruncated>%v</IsTruncated>" +
+		"<NextPartNumberMarker>%s</NextPartNumberMarker></ListPartsResult>",
+		"<ListMultipartUploadsResult><Bucket>bucket</Bucket><Prefix>mask/</Prefix>%s<IsTruncated>%v</IsTruncated>" +
+			"<NextKeyMarker>%s</NextKeyMarker></ListMultipartUploadsResult>"
 	var queries []url.Values
 	answers := func(format string, pages ...string) http.Handler {
 		queries = nil
@@ -138,7 +144,9 @@ func TestS3MultipartListings(t *testing.T) {
 	inBubble(t, "parts", func(t *testing.T) {
 		var got []Part
 		page := func(n int) string {
-			return fmt.Sprintf("<Part><PartNumber>%d</PartNumber><Size>1</Size><ETag>\"e\"</ETag><ChecksumSHA256>%s</ChecksumSHA256></Part>", n, sum.Base64())
+			return fmt.Sprintf(
+				"<Part><PartNumber>%d</PartNumber><Size>1</Size><ETag>\"e\"</ETag><ChecksumSHA256>%s</ChecksumSHA256></Part>",
+				n, sum.Base64())
 		}
 		for part, err := range testS3(t, answers(parts, page(1), page(2))).ListParts(t.Context(), testKey, "id") {
 			if err != nil {
@@ -146,13 +154,16 @@ func TestS3MultipartListings(t *testing.T) {
 			}
 			got = append(got, part)
 		}
-		if want := []Part{{1, 1, "e", sum}, {2, 1, "e", sum}}; !slices.Equal(got, want) || len(queries) != 2 || queries[1].Get("part-number-marker") != "1" {
+		if want := []Part{{1, 1, "e", sum}, {2, 1, "e", sum}}; !slices.Equal(got, want) || len(queries) != 2 ||
+			queries[1].Get("part-number-marker") != "1" {
 			t.Errorf("got %+v by %v", got, queries)
 		}
 	})
 	inBubble(t, "uploads", func(t *testing.T) {
 		var got []string
-		for u, err := range testS3(t, answers(uploads, "<Upload><Key>mask/a+b</Key><UploadId>1</UploadId></Upload>", "<Upload><Key>mask/c</Key><UploadId>2</UploadId></Upload>")).ListMultipartUploads(t.Context(), "mask/") {
+		server := answers(uploads, "<Upload><Key>mask/a+b</Key><UploadId>1</UploadId></Upload>",
+			"<Upload><Key>mask/c</Key><UploadId>2</UploadId></Upload>")
+		for u, err := range testS3(t, server).ListMultipartUploads(t.Context(), "mask/") {
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -209,14 +220,18 @@ func TestS3NoSuchUpload(t *testing.T) {
 			continue
 		}
 		inBubble(t, c.op, func(t *testing.T) {
-			server := &scripted{answers: []answer{{status: 404, code: "NoSuchUpload", text: "The specified upload does not exist.", header: map[string]string{"X-Amz-Request-Id": "R1"}}}}
+			server := &scripted{answers: []answer{{
+				status: 404, code: "NoSuchUpload", text: "The specified upload does not exist.",
+				header: map[string]string{"X-Amz-Request-Id": "R1"},
+			}}}
 			err := c.call(t.Context(), testS3(t, server))
 			want := fmt.Sprintf("maskstore: %s %q: not found: no such upload", c.op, testKey)
 			if err == nil || err.Error() != want {
 				t.Errorf("error is %v; want %s", err, want)
 			}
 			api, ok := errors.AsType[smithy.APIError](err)
-			if answer, _ := errors.AsType[*awshttp.ResponseError](err); !ok || api.ErrorCode() != "NoSuchUpload" || answer == nil || answer.RequestID != "R1" {
+			if answer, _ := errors.AsType[*awshttp.ResponseError](err); !ok || api.ErrorCode() != "NoSuchUpload" || answer == nil ||
+				answer.RequestID != "R1" {
 				t.Errorf("the server's error is %v, its answer %v", api, answer)
 			}
 		})
@@ -226,7 +241,10 @@ func TestS3NoSuchUpload(t *testing.T) {
 // What was written stays written when it cannot be described, or someone else writes there at once.
 func TestS3WrittenButNotDescribed(t *testing.T) {
 	done := answer{status: 200, text: `<CompleteMultipartUploadResult><ETag>"e1"</ETag></CompleteMultipartUploadResult>`}
-	copied := answer{status: 200, text: `<CopyObjectResult><ETag>"e1"</ETag><LastModified>2026-01-02T03:04:05Z</LastModified></CopyObjectResult>`}
+	copied := answer{
+		status: 200,
+		text:   `<CopyObjectResult><ETag>"e1"</ETag><LastModified>2026-01-02T03:04:05Z</LastModified></CopyObjectResult>`,
+	}
 	for name, head := range map[string]answer{
 		"denied": {status: 403}, "lost": {lose: true}, "deleted": {status: 404}, "replaced": objectAnswer("", "ETag", `"e2"`),
 	} {
@@ -239,7 +257,8 @@ func TestS3WrittenButNotDescribed(t *testing.T) {
 			}
 			server = &scripted{answers: []answer{copied, head}}
 			got, err = testS3(t, server).Copy(t.Context(), testKey+"2", testKey, nil)
-			if want := (ObjectInfo{Key: testKey, ETag: "e1", LastModified: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}); got != want || err != nil {
+			want := ObjectInfo{Key: testKey, ETag: "e1", LastModified: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
+			if got != want || err != nil {
 				t.Errorf("copied: %+v, %v", got, err)
 			}
 		})

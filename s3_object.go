@@ -57,7 +57,10 @@ func (s *S3) putWhole(ctx context.Context, key string, data []byte, o *PutOption
 		ContentType: cmp.Or(o.ContentType, typeByName(key)), Size: int64(len(data)), SHA256: SumSHA256(data),
 		IfMatch: o.IfMatch, NoOverwrite: o.NoOverwrite,
 	}
-	resp, maybeDone, err := s.do(ctx, &request{method: http.MethodPut, key: key, signed: s.uploadHeaders(nil, bound), body: bytesBody(data, bound.SHA256), status: http.StatusOK})
+	resp, maybeDone, err := s.do(ctx, &request{
+		method: http.MethodPut, key: key, signed: s.uploadHeaders(nil, bound), body: bytesBody(data, bound.SHA256),
+		status: http.StatusOK,
+	})
 	etag := ""
 	if err == nil {
 		defer discard(resp)
@@ -108,7 +111,9 @@ func (s *S3) get(ctx context.Context, key string, o *GetOptions) (*Object, error
 }
 
 // open makes the GET of length bytes from offset on (0: to the end), which is of the whole object where both are 0.
-func (s *S3) open(ctx context.Context, key string, offset, length int64, ifMatch string) (ObjectInfo, *http.Response, error) {
+func (s *S3) open(
+	ctx context.Context, key string, offset, length int64, ifMatch string,
+) (ObjectInfo, *http.Response, error) {
 	q := &request{method: http.MethodGet, key: key, signed: checksumMode, header: http.Header{}, status: http.StatusOK}
 	if ifMatch != "" {
 		q.header.Set("If-Match", quoteETag(ifMatch))
@@ -126,7 +131,8 @@ func (s *S3) open(ctx context.Context, key string, offset, length int64, ifMatch
 		return ObjectInfo{}, nil, err
 	}
 	info, err := infoOf(key, resp)
-	if first := fmt.Sprintf("bytes %d-", offset); err == nil && q.status == http.StatusPartialContent && !strings.HasPrefix(resp.Header.Get("Content-Range"), first) {
+	if first := fmt.Sprintf("bytes %d-", offset); err == nil && q.status == http.StatusPartialContent &&
+		!strings.HasPrefix(resp.Header.Get("Content-Range"), first) {
 		err = &Error{Kind: ErrBadResponse, Err: errors.New("the answer is another range than the one asked for")}
 	}
 	if err != nil {
@@ -168,7 +174,9 @@ func (s *S3) stat(ctx context.Context, key string) (ObjectInfo, error) {
 	}
 	resp, _, err := s.do(ctx, &request{method: http.MethodHead, key: key, signed: checksumMode, status: http.StatusOK})
 	if errors.Is(err, ErrAccessDenied) {
-		err = &Error{Kind: ErrAccessDenied, Err: fmt.Errorf("%w (S3 says so of missing objects too, to whom lacks s3:ListBucket)", err)}
+		err = &Error{
+			Kind: ErrAccessDenied, Err: fmt.Errorf("%w (S3 says so of missing objects too, to whom lacks s3:ListBucket)", err),
+		}
 	}
 	if err != nil {
 		return ObjectInfo{}, err

@@ -18,7 +18,8 @@ import (
 // objectAnswer answers a GET with text.
 func objectAnswer(text string, header ...string) answer {
 	a := answer{status: 200, text: text, header: map[string]string{
-		"ETag": `"e1"`, "Content-Type": "image/png", "Last-Modified": "Mon, 02 Jan 2006 15:04:05 GMT", "Content-Length": fmt.Sprint(len(text)),
+		"ETag": `"e1"`, "Content-Type": "image/png", "Last-Modified": "Mon, 02 Jan 2006 15:04:05 GMT",
+		"Content-Length": fmt.Sprint(len(text)),
 	}}
 	for i := 0; i < len(header); i += 2 {
 		if a.header[header[i]] = header[i+1]; header[i+1] == "" {
@@ -74,11 +75,13 @@ func TestS3GetBodies(t *testing.T) {
 				return
 			}
 			defer opened.Body.Close()
-			if opened.Size != 5 && test.name != "empty" && !strings.HasPrefix(test.name, "empty") || opened.ETag != "e1" || opened.Key != testKey {
+			if opened.Size != 5 && test.name != "empty" && !strings.HasPrefix(test.name, "empty") || opened.ETag != "e1" ||
+				opened.Key != testKey {
 				t.Errorf("got %+v", opened.ObjectInfo)
 			}
 			// A server may tell the checksum of a range or a part in place of the whole's.
-			if sent := test.answer.header[sumHeader]; opened.SHA256 != parseBase64(sent) && test.answer.header["X-Amz-Checksum-Type"] == "" && test.answer.status == 200 ||
+			if sent := test.answer.header[sumHeader]; opened.SHA256 != parseBase64(sent) &&
+				test.answer.header["X-Amz-Checksum-Type"] == "" && test.answer.status == 200 ||
 				!opened.SHA256.IsZero() && test.answer.status == 206 {
 				t.Errorf("SHA-256 is %v", opened.SHA256)
 			}
@@ -154,26 +157,30 @@ func pageAnswer(keys, dirs []string, next string) answer {
 	var b strings.Builder
 	b.WriteString("<ListBucketResult><EncodingType>url</EncodingType>")
 	for _, key := range keys {
-		fmt.Fprintf(&b, `<Contents><Key>%s</Key><Size>7</Size><ETag>"e1"</ETag><LastModified>2026-01-02T03:04:05Z</LastModified></Contents>`, key)
+		fmt.Fprintf(&b,
+			`<Contents><Key>%s</Key><Size>7</Size><ETag>"e1"</ETag><LastModified>2026-01-02T03:04:05Z</LastModified></Contents>`, key)
 	}
 	for _, dir := range dirs {
 		fmt.Fprintf(&b, "<CommonPrefixes><Prefix>%s</Prefix></CommonPrefixes>", dir)
 	}
-	fmt.Fprintf(&b, "<IsTruncated>%v</IsTruncated><NextContinuationToken>%s</NextContinuationToken></ListBucketResult>", next != "", next)
+	fmt.Fprintf(&b, "<IsTruncated>%v</IsTruncated><NextContinuationToken>%s</NextContinuationToken></ListBucketResult>",
+		next != "", next)
 	return answer{status: 200, text: b.String()}
 }
 
 func TestS3Listing(t *testing.T) {
 	inBubble(t, "pages", func(t *testing.T) {
 		server := &scripted{answers: []answer{
-			pageAnswer([]string{"mask/a", "mask/c%2B+%EA%B0%84"}, []string{"mask/b/"}, "t1"), pageAnswer(nil, nil, "t2"), pageAnswer([]string{"mask/d%01"}, nil, ""),
+			pageAnswer([]string{"mask/a", "mask/c%2B+%EA%B0%84"}, []string{"mask/b/"}, "t1"), pageAnswer(nil, nil, "t2"),
+			pageAnswer([]string{"mask/d%01"}, nil, ""),
 		}}
 		var got []string
 		for info, err := range testS3(t, server).List(t.Context(), "mask/", &ListOptions{Delimiter: "/"}) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if info.IsPrefix != strings.HasSuffix(info.Key, "/") || !info.IsPrefix && (info.Size != 7 || info.ETag != "e1" || info.LastModified.IsZero()) {
+			if info.IsPrefix != strings.HasSuffix(info.Key, "/") ||
+				!info.IsPrefix && (info.Size != 7 || info.ETag != "e1" || info.LastModified.IsZero()) {
 				t.Errorf("got %+v", info)
 			}
 			got = append(got, info.Key)
@@ -184,7 +191,11 @@ func TestS3Listing(t *testing.T) {
 	})
 	// Which some servers give with each page that has keys under it.
 	inBubble(t, "a common prefix of two pages", func(t *testing.T) {
-		server := &scripted{answers: []answer{pageAnswer([]string{"mask/a"}, []string{"mask/b/"}, "t1"), pageAnswer([]string{"mask/c"}, []string{"mask/b/"}, "")}}
+		server := &scripted{
+			answers: []answer{
+				pageAnswer([]string{"mask/a"}, []string{"mask/b/"}, "t1"), pageAnswer([]string{"mask/c"}, []string{"mask/b/"}, ""),
+			},
+		}
 		var got []string
 		for info, err := range testS3(t, server).List(t.Context(), "mask/", &ListOptions{Delimiter: "/"}) {
 			if err != nil {
@@ -197,7 +208,9 @@ func TestS3Listing(t *testing.T) {
 		}
 	})
 	inBubble(t, "a server that does not know where to start", func(t *testing.T) {
-		server := &scripted{answers: []answer{pageAnswer([]string{"mask/a", "mask/b", "mask/c"}, nil, ""), pageAnswer([]string{"mask/a"}, nil, "t1")}}
+		server := &scripted{
+			answers: []answer{pageAnswer([]string{"mask/a", "mask/b", "mask/c"}, nil, ""), pageAnswer([]string{"mask/a"}, nil, "t1")},
+		}
 		s := testS3(t, server)
 		var got []string
 		for info, err := range s.List(t.Context(), "mask/", &ListOptions{StartAfter: "mask/b"}) {
@@ -311,7 +324,9 @@ func TestS3Deletions(t *testing.T) {
 		for _, e := range KeyErrors(err) {
 			got = append(got, failed{e.Key, e.Kind.Error()})
 		}
-		want := []failed{{keys[7], ErrAccessDenied.Error()}, {keys[1007], ErrUnavailable.Error()}, {keys[2499], ErrThrottled.Error()}}
+		want := []failed{
+			{keys[7], ErrAccessDenied.Error()}, {keys[1007], ErrUnavailable.Error()}, {keys[2499], ErrThrottled.Error()},
+		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Error(diff)
 		}
@@ -359,8 +374,12 @@ func TestS3Deletions(t *testing.T) {
 func TestS3Copies(t *testing.T) {
 	head := objectAnswer("")
 	head.header["Content-Length"] = "5"
-	copied := answer{status: 200, text: `<CopyObjectResult><ETag>"e1"</ETag><LastModified>2026-01-02T03:04:05Z</LastModified></CopyObjectResult>`}
-	const tooLarge = "<Error><Code>InvalidRequest</Code><Message>The specified copy source is larger than the maximum allowable size</Message></Error>"
+	copied := answer{
+		status: 200,
+		text:   `<CopyObjectResult><ETag>"e1"</ETag><LastModified>2026-01-02T03:04:05Z</LastModified></CopyObjectResult>`,
+	}
+	const tooLarge = "<Error><Code>InvalidRequest</Code>" +
+		"<Message>The specified copy source is larger than the maximum allowable size</Message></Error>"
 	for _, test := range []struct {
 		name    string
 		answers []answer
@@ -390,7 +409,8 @@ func TestS3Copies(t *testing.T) {
 			if info.Key != testKey+"2" || info.ETag != "e1" || info.Size != 5 || info.ContentType != "image/png" {
 				t.Errorf("got %+v", info)
 			}
-			if sent.Get("X-Amz-Copy-Source") != "bucket/"+testKey || sent.Get("X-Amz-Copy-Source-If-Match") != `"e0"` || sent.Get("X-Amz-Server-Side-Encryption") != "AES256" {
+			if sent.Get("X-Amz-Copy-Source") != "bucket/"+testKey || sent.Get("X-Amz-Copy-Source-If-Match") != `"e0"` ||
+				sent.Get("X-Amz-Server-Side-Encryption") != "AES256" {
 				t.Errorf("sent %v", sent)
 			}
 		})

@@ -28,6 +28,11 @@ func testS3(t *testing.T, h http.Handler) *S3 {
 	t.Helper()
 	o := testOptions()
 	o.HTTPClient = serve(t, h)
+	return openS3(t, o)
+}
+
+func openS3(t *testing.T, o S3Options) *S3 {
+	t.Helper()
 	s, err := NewS3(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
@@ -79,22 +84,21 @@ func TestS3OptionsRefused(t *testing.T) {
 	}
 	o := testOptions()
 	o.Endpoint = ""
-	if _, err := NewMinIO(t.Context(), o); !errors.Is(err, ErrInvalidArgument) || !strings.Contains(err.Error(), "NewMinIO: invalid argument: Endpoint") {
+	if _, err := NewMinIO(t.Context(), o); !errors.Is(err, ErrInvalidArgument) ||
+		!strings.Contains(err.Error(), "NewMinIO: invalid argument: Endpoint") {
 		t.Errorf("MinIO without an endpoint: %v", err)
 	}
 	o = testOptions()
 	o.Region, o.Bucket = "", ""
-	if _, err := NewMinIO(t.Context(), o); !errors.Is(err, ErrInvalidArgument) || !strings.Contains(err.Error(), "NewMinIO: invalid argument: Bucket") {
+	if _, err := NewMinIO(t.Context(), o); !errors.Is(err, ErrInvalidArgument) ||
+		!strings.Contains(err.Error(), "NewMinIO: invalid argument: Bucket") {
 		t.Errorf("MinIO without a bucket: %v", err)
 	}
 }
 
 func TestS3PrintsNoSecret(t *testing.T) {
 	o := testOptions()
-	s, err := NewS3(t.Context(), o)
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := openS3(t, o)
 	m, err := NewMinIO(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
@@ -156,7 +160,8 @@ func TestS3Origins(t *testing.T) {
 		if got != test.want || err != nil {
 			t.Errorf("%s: %s, %v; want %s", test.name, got, err, test.want)
 		}
-		if parsed, err := url.Parse(u.URL); err != nil || !strings.Contains(parsed.Query().Get("X-Amz-Credential"), "/"+o.Region+"/s3/") {
+		if parsed, err := url.Parse(u.URL); err != nil ||
+			!strings.Contains(parsed.Query().Get("X-Amz-Credential"), "/"+o.Region+"/s3/") {
 			t.Errorf("%s: %v, %v; want one signed for %s", test.name, u, err, o.Region)
 		}
 	}
@@ -165,8 +170,9 @@ func TestS3Origins(t *testing.T) {
 // The SDK's variables give credentials, and neither region nor endpoint.
 func TestS3Environment(t *testing.T) {
 	for name, value := range map[string]string{
-		"AWS_ACCESS_KEY_ID": "AKIDENV", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "us-west-2", "AWS_DEFAULT_REGION": "us-west-2",
-		"AWS_ENDPOINT_URL": "http://evil.test", "AWS_ENDPOINT_URL_S3": "http://evil.test", "AWS_USE_FIPS_ENDPOINT": "true",
+		"AWS_ACCESS_KEY_ID": "AKIDENV", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_REGION": "us-west-2",
+		"AWS_DEFAULT_REGION": "us-west-2",
+		"AWS_ENDPOINT_URL":   "http://evil.test", "AWS_ENDPOINT_URL_S3": "http://evil.test", "AWS_USE_FIPS_ENDPOINT": "true",
 		"AWS_CONFIG_FILE": filepath.Join(t.TempDir(), "none"), "AWS_SHARED_CREDENTIALS_FILE": filepath.Join(t.TempDir(), "none"),
 	} {
 		t.Setenv(name, value)
@@ -178,10 +184,7 @@ func TestS3Environment(t *testing.T) {
 		request = r
 		return httptest.NewRecorder().Result(), nil
 	})}
-	s, err := NewS3(t.Context(), o)
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := openS3(t, o)
 	const host = "bucket.s3.eu-central-1.amazonaws.com"
 	u, err := s.UploadURL(t.Context(), testKey, nil)
 	if err != nil || !strings.HasPrefix(u.URL, "https://"+host+"/") || !strings.Contains(u.URL, "AKIDENV") {
@@ -219,10 +222,7 @@ func TestS3URLsEndWithTheCredentials(t *testing.T) {
 		{-time.Minute, 0, 0, ErrExpired},
 	} {
 		left = test.left
-		s, err := NewS3(t.Context(), o)
-		if err != nil {
-			t.Fatal(err)
-		}
+		s := openS3(t, o)
 		before := time.Now()
 		u, err := s.DownloadURL(t.Context(), testKey, nil)
 		if !errors.Is(err, test.want) {
@@ -252,11 +252,7 @@ func s3OfChain(t *testing.T, config string) *S3 {
 	}
 	o := testOptions()
 	o.AccessKey, o.SecretKey, o.SessionToken = "", "", ""
-	s, err := NewS3(t.Context(), o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
+	return openS3(t, o)
 }
 
 func TestS3WithoutCredentials(t *testing.T) {

@@ -89,7 +89,8 @@ func (b *bucket) do(w http.ResponseWriter, r *http.Request, body []byte) {
 	put := func(data []byte, etag, sum string) bool {
 		old, there := b.objects[key]
 		switch {
-		case r.Header.Get("If-None-Match") == "*" && there, r.Header.Get("If-Match") != "" && there && r.Header.Get("If-Match") != old.etag:
+		case r.Header.Get("If-None-Match") == "*" && there,
+			r.Header.Get("If-Match") != "" && there && r.Header.Get("If-Match") != old.etag:
 			refuse(412, "PreconditionFailed")
 			return false
 		case r.Header.Get("If-Match") != "" && !there:
@@ -182,7 +183,9 @@ func (b *bucket) do(w http.ResponseWriter, r *http.Request, body []byte) {
 }
 
 func newBucket(fault func(http.ResponseWriter, *http.Request, func()) bool) *bucket {
-	return &bucket{fault: fault, objects: map[string]objectInBucket{}, uploads: map[string]map[string][]byte{}, begun: map[string]time.Time{}}
+	return &bucket{
+		fault: fault, objects: map[string]objectInBucket{}, uploads: map[string]map[string][]byte{}, begun: map[string]time.Time{},
+	}
 }
 
 // count tells how many requests of a sort there were.
@@ -237,7 +240,8 @@ func TestS3Put(t *testing.T) {
 				b := newBucket(nil)
 				info, err := testS3(t, b).Put(t.Context(), testKey, test.body, &test.opts)
 				got := b.objects[testKey]
-				if err != nil || !bytes.Equal(got.data, content) || got.etag != `"`+info.ETag+`"` || info.Size != int64(size) || info.Key != testKey {
+				if err != nil || !bytes.Equal(got.data, content) || got.etag != `"`+info.ETag+`"` || info.Size != int64(size) ||
+					info.Key != testKey {
 					t.Errorf("stored %d bytes, %+v, %v", len(got.data), info, err)
 				}
 				if len(b.uploads) > 0 {
@@ -273,12 +277,10 @@ func TestS3PutOverTLS(t *testing.T) {
 	defer server.Close()
 	o := testOptions()
 	o.Endpoint, o.HTTPClient = server.URL, server.Client()
-	s, err := NewS3(t.Context(), o)
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := openS3(t, o)
 	for _, body := range [][]byte{smallBody, largeBody} {
-		if _, err := s.Put(t.Context(), testKey, bytes.NewReader(body), nil); err != nil || !bytes.Equal(b.objects[testKey].data, body) {
+		if _, err := s.Put(t.Context(), testKey, bytes.NewReader(body), nil); err != nil ||
+			!bytes.Equal(b.objects[testKey].data, body) {
 			t.Errorf("stored %d bytes, %v", len(b.objects[testKey].data), err)
 		}
 	}
@@ -390,7 +392,8 @@ func TestS3PutAnswersLost(t *testing.T) {
 			if len(b.uploads) > 0 {
 				t.Errorf("left %d uploads", len(b.uploads))
 			}
-			if got := b.objects[testKey]; err == nil && (!bytes.Equal(got.data, test.body) || got.etag != `"`+info.ETag+`"` || info.Size != int64(len(test.body))) {
+			if got := b.objects[testKey]; err == nil &&
+				(!bytes.Equal(got.data, test.body) || got.etag != `"`+info.ETag+`"` || info.Size != int64(len(test.body))) {
 				t.Errorf("stored %d bytes of %s, got %+v", len(got.data), got.etag, info)
 			}
 		})
@@ -454,7 +457,8 @@ func TestS3PutSaysWhatStays(t *testing.T) {
 			return false
 		})
 		_, err := testS3(t, b).Put(t.Context(), testKey, bytes.NewReader(largeBody), &PutOptions{SHA256: SumSHA256(nil)})
-		if e, ok := err.(*Error); !ok || e.Kind != ErrChecksum || !strings.Contains(err.Error(), "s3:AbortMultipartUpload") || !strings.Contains(err.Error(), "billed") {
+		if e, ok := err.(*Error); !ok || e.Kind != ErrChecksum || !strings.Contains(err.Error(), "s3:AbortMultipartUpload") ||
+			!strings.Contains(err.Error(), "billed") {
 			t.Errorf("error is %v", err)
 		}
 	})

@@ -24,7 +24,7 @@ type request struct {
 	header http.Header   // further headers
 	body   Body          // Open is nil: none
 	status int           // of success
-	answer *[]byte       // where the answer's body goes, up to maxListing of it, and must arrive whole; nil: the caller reads it
+	answer *[]byte       // where up to maxListing of the answer's body go, which must arrive whole; nil: the caller reads it
 }
 
 // do makes a request, again where that may help. The caller closes the answer's body. maybeDone tells that an attempt

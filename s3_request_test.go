@@ -34,7 +34,9 @@ func TestS3SignsEachAttempt(t *testing.T) {
 		asked := 0
 		s.credentials = aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
 			asked++
-			return aws.Credentials{AccessKeyID: "AKIDTEST", SecretAccessKey: "secret", SessionToken: "token " + strconv.Itoa(asked)}, nil
+			return aws.Credentials{
+				AccessKeyID: "AKIDTEST", SecretAccessKey: "secret", SessionToken: "token " + strconv.Itoa(asked),
+			}, nil
 		})
 		if err := s.Delete(t.Context(), testKey); err != nil || attempts != 3 {
 			t.Errorf("%v after %d attempts", err, attempts)

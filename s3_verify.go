@@ -82,7 +82,8 @@ func (s *S3) objectParts(ctx context.Context, info ObjectInfo, composite string)
 	err = forEach(ctx, "", n, DefaultConcurrency, false, func(ctx context.Context, i int) error {
 		resp, _, err := s.do(ctx, &request{
 			method: http.MethodHead, key: info.Key, status: http.StatusPartialContent, signed: checksumMode,
-			query: []sigv4.Param{{Name: "partNumber", Value: strconv.Itoa(i + 1)}}, header: http.Header{"If-Match": {quoteETag(info.ETag)}},
+			query:  []sigv4.Param{{Name: "partNumber", Value: strconv.Itoa(i + 1)}},
+			header: http.Header{"If-Match": {quoteETag(info.ETag)}},
 		})
 		if err != nil {
 			return err

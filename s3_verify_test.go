@@ -116,7 +116,9 @@ func TestS3GetVerifiesParts(t *testing.T) {
 				}
 			}
 			for i, p := range obj.Parts {
-				if want := (Part{PartNumber: i + 1, Size: int64(len(test.parts[i])), SHA256: SumSHA256([]byte(test.parts[i]))}); p != want {
+				if want := (Part{
+					PartNumber: i + 1, Size: int64(len(test.parts[i])), SHA256: SumSHA256([]byte(test.parts[i])),
+				}); p != want {
 					t.Errorf("part %d is %+v; want %+v", i, p, want)
 				}
 			}
@@ -309,7 +311,8 @@ func TestS3GetOfPartsStartsOver(t *testing.T) {
 			}
 			defer obj.Body.Close()
 			version := fmt.Sprint("e", replaced)
-			if got, err := io.ReadAll(obj.Body); err != nil || string(got) != strings.Join(uneven, "")+version || obj.ETag != version {
+			if got, err := io.ReadAll(obj.Body); err != nil || string(got) != strings.Join(uneven, "")+version ||
+				obj.ETag != version {
 				t.Errorf("got %q of %+v, %v", got, obj.ObjectInfo, err)
 			}
 		})

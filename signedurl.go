@@ -154,8 +154,8 @@ func secretsIn(query string, header http.Header) []string {
 	return texts
 }
 
-// From these lengths on something is taken for a secret: of a signed request, whose AWS4-HMAC-SHA256 and date have 16, and of
-// a header that says who makes it, where shorter ones are words such as Bearer.
+// From these lengths on something is taken for a secret: of a signed request, whose AWS4-HMAC-SHA256 and date have 16, and
+// of a header that says who makes it, where shorter ones are words such as Bearer.
 const leastSecret, leastCredential = 17, 8
 
 // hide gives err, or where it or an error in it shows one of the secrets, what it says without them.

@@ -36,7 +36,9 @@ func prints(t *testing.T, v any) map[string]string {
 
 func TestSecretsAreNotPrinted(t *testing.T) {
 	const secret = "hunter2hunter2"
-	u := SignedURL{Method: "PUT", URL: "https://s3.test/b/mask/a?X-Amz-Signature=" + secret, Header: http.Header{"X-Secret": {secret}}}
+	u := SignedURL{
+		Method: "PUT", URL: "https://s3.test/b/mask/a?X-Amz-Signature=" + secret, Header: http.Header{"X-Secret": {secret}},
+	}
 	s := Secret(secret)
 	type holder struct {
 		URL    SignedURL
@@ -110,12 +112,16 @@ func TestRevealedURL(t *testing.T) {
 }
 
 func TestSignedURLRequest(t *testing.T) {
-	u := SignedURL{Method: "PUT", URL: "https://s3.test/b/k?X-Amz-Signature=5ec2e7", Header: http.Header{"If-Match": {`"e"`}}, ContentLength: 4}
+	u := SignedURL{
+		Method: "PUT", URL: "https://s3.test/b/k?X-Amz-Signature=5ec2e7", Header: http.Header{"If-Match": {`"e"`}},
+		ContentLength: 4,
+	}
 	req, err := u.Request(t.Context(), bytes.NewReader([]byte("mask")))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if req.Method != "PUT" || req.URL.String() != u.URL || req.ContentLength != 4 || !cmp.Equal(req.Header, u.Header) || req.Context() != t.Context() {
+	if req.Method != "PUT" || req.URL.String() != u.URL || req.ContentLength != 4 || !cmp.Equal(req.Header, u.Header) ||
+		req.Context() != t.Context() {
 		t.Errorf("got %+v", req)
 	}
 	req.Header.Set("Range", "bytes=0-1")
@@ -126,7 +132,9 @@ func TestSignedURLRequest(t *testing.T) {
 	if req, err = u.Request(t.Context(), strings.NewReader("masks")); err != nil || req.ContentLength != 5 {
 		t.Errorf("length %d, %v; want the reader's", req.ContentLength, err)
 	}
-	for _, bad := range []SignedURL{{Method: "P T", URL: u.URL}, {Method: "PUT", URL: "https://s3.test:port/?X-Amz-Signature=5ec2e7"}} {
+	for _, bad := range []SignedURL{
+		{Method: "P T", URL: u.URL}, {Method: "PUT", URL: "https://s3.test:port/?X-Amz-Signature=5ec2e7"},
+	} {
 		_, err := bad.Request(t.Context(), nil)
 		wantInputError(t, err, ErrInvalidArgument, "SignedURL")
 		if strings.Contains(err.Error(), "5ec2e7") {
@@ -137,7 +145,10 @@ func TestSignedURLRequest(t *testing.T) {
 
 // TestShortCredentialsAreHidden: session IDs and passwords may be shorter than any signature.
 func TestShortCredentialsAreHidden(t *testing.T) {
-	for header, value := range map[string]string{"Authorization": "Basic YWRtaW46cGFzcw==", "Proxy-Authorization": "Bearer token-1234", "Cookie": "theme=dark; sid=0123456789abcdef"} {
+	for header, value := range map[string]string{
+		"Authorization": "Basic YWRtaW46cGFzcw==", "Proxy-Authorization": "Bearer token-1234",
+		"Cookie": "theme=dark; sid=0123456789abcdef",
+	} {
 		_, secret, _ := strings.Cut(value, " ")
 		secret = strings.TrimPrefix(secret, "sid=")
 		err := hide(errors.New("refused: "+secret), secretsIn("", http.Header{header: {value}}))
@@ -146,7 +157,10 @@ func TestShortCredentialsAreHidden(t *testing.T) {
 		}
 	}
 	err := errors.New("Bearer, dark, AWS4-HMAC-SHA256 and content-length say nothing")
-	header := http.Header{"Authorization": {"Bearer token-1234", "AWS4-HMAC-SHA256 SignedHeaders=content-length;host, Signature=x"}, "Cookie": {"theme=dark"}}
+	header := http.Header{
+		"Authorization": {"Bearer token-1234", "AWS4-HMAC-SHA256 SignedHeaders=content-length;host, Signature=x"},
+		"Cookie":        {"theme=dark"},
+	}
 	if got := hide(err, secretsIn("", header)); got != err {
 		t.Error(got)
 	}

@@ -76,7 +76,7 @@ type PutOptions struct {
 	ContentType string // empty: by the key's extension
 	Size        int64  // of body in bytes; 0: unknown; another length is ErrChecksum
 	SHA256      SHA256 // of body; zero: unknown; another content is ErrChecksum
-	IfMatch     string // the ETag that must lie at the key, else, or where nothing does, ErrPreconditionFailed; empty: any or none
+	IfMatch     string // the ETag of what must lie at the key, else, or where nothing does, ErrPreconditionFailed; empty: any
 	NoOverwrite bool   // nothing may lie at the key, else ErrPreconditionFailed; excludes IfMatch
 }
 

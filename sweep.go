@@ -47,7 +47,8 @@ func Sweep(ctx context.Context, s ObjectStorage, opts *SweepOptions) (*SweepRepo
 		sw.Grace = 24 * time.Hour
 	}
 	if sw.Grace < 0 {
-		return nil, opError("Sweep", "", nil, inputError("Grace", fmt.Sprintf("%v is negative", sw.Grace), "a time, or 0 for a day"))
+		return nil, opError("Sweep", "", nil,
+			inputError("Grace", fmt.Sprintf("%v is negative", sw.Grace), "a time, or 0 for a day"))
 	}
 	if sw.Now == nil {
 		sw.Now = time.Now

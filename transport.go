@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// stallTime is how long a peer may send nothing that is waited for, or take nothing, until a request fails. Where the caller's
-// context has no deadline, nothing else ends it.
+// stallTime is how long a peer may send nothing that is waited for, or take nothing, until a request fails. Where the
+// caller's context has no deadline, nothing else ends it.
 const stallTime = time.Minute
 
 // newTransport gives a transport that keeps up to idle connections to a host, where net/http keeps 2 and makes a new one for
@@ -36,8 +36,8 @@ func newTransport(idle int) *transport {
 }
 
 // transport gives up peers that stall: its connections do as they write, its ResponseHeaderTimeout does until the answer
-// begins, and its answers' bodies do as they are read. What the caller does between two reads, or two writes, takes what time
-// it wants.
+// begins, and its answers' bodies do as they are read. What the caller does between two reads, or two writes, takes what
+// time it wants.
 type transport struct{ *http.Transport }
 
 func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {

@@ -23,8 +23,7 @@ func (p pausing) Read(b []byte) (int, error) {
 	return p.Reader.Read(b[:min(len(b), 500)])
 }
 
-// A peer that stalls fails the request wherever it does so, though no context ends; one that is slow does not, nor does a slow
-// caller.
+// A peer that stalls fails the request wherever it does so, though no context ends; a slow one does not, nor a slow caller.
 func TestStalls(t *testing.T) {
 	const head, minutes = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n", 3 * time.Minute
 	answer := func(c net.Conn, text string, pause time.Duration) {

@@ -112,7 +112,9 @@ func sdkUpload(sdk *s3.Client, masks []object, put func() error) upload {
 		return nil
 	}, put, func() error {
 		return each(masks, func(ctx context.Context, o object) error {
-			_, err := sdk.HeadObject(ctx, &s3.HeadObjectInput{Bucket: aws.String(bucket), Key: aws.String(o.key), ChecksumMode: "ENABLED"})
+			_, err := sdk.HeadObject(ctx, &s3.HeadObjectInput{
+				Bucket: aws.String(bucket), Key: aws.String(o.key), ChecksumMode: "ENABLED",
+			})
 			return err
 		})
 	}}

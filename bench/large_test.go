@@ -78,7 +78,9 @@ func largePeers(s *server) []largePeer {
 		o.PartSizeBytes, o.Concurrency = partSize, partConcurrency
 	})
 	tmUpload := func(ctx context.Context, body io.Reader) error {
-		_, err := tm.UploadObject(ctx, &transfermanager.UploadObjectInput{Bucket: aws.String(bucket), Key: aws.String(largeKey), Body: body})
+		_, err := tm.UploadObject(ctx, &transfermanager.UploadObjectInput{
+			Bucket: aws.String(bucket), Key: aws.String(largeKey), Body: body,
+		})
 		return err
 	}
 	minioUpload := func(ctx context.Context, body io.Reader, size int64) error {

@@ -91,7 +91,9 @@ func uploadGroup(storage maskstore.ObjectStorage, files []maskstore.MaskFile) er
 
 // signUpload signs as Begin does.
 func signUpload(storage maskstore.ObjectStorage, m object, ttl time.Duration) func() error {
-	opts := &maskstore.UploadURLOptions{ContentType: pngType, Size: int64(len(m.data)), SHA256: m.sha256, NoOverwrite: true, TTL: ttl}
+	opts := &maskstore.UploadURLOptions{
+		ContentType: pngType, Size: int64(len(m.data)), SHA256: m.sha256, NoOverwrite: true, TTL: ttl,
+	}
 	return func() error {
 		_, err := storage.UploadURL(context.Background(), m.key, opts)
 		return err

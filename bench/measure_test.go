@@ -201,7 +201,8 @@ func (t target) line() string {
 	case met == t.limit || (met > t.limit) == t.atLeast:
 		verdict = "yes"
 	}
-	return fmt.Sprintf("| %s | %s | %s | %s | %s | %s | %s |\n", t.row, t.unit, number(got), cmp.Or(peer, "–"), cmp.Or(ratio, "–"), want, verdict)
+	return fmt.Sprintf("| %s | %s | %s | %s | %s | %s | %s |\n", t.row, t.unit, number(got), cmp.Or(peer, "–"),
+		cmp.Or(ratio, "–"), want, verdict)
 }
 
 func number(v float64) string {

@@ -100,7 +100,9 @@ func peers(s *server) []peer {
 			return buffer.Bytes(), err
 		},
 	}
-	return []peer{sdkPeer, managerPeer, transferManagerPeer(sdk), minioGoPeer(newMinioGo(s)), goCloudPeer(newSDK(s)), floorPeer(s)}
+	return []peer{
+		sdkPeer, managerPeer, transferManagerPeer(sdk), minioGoPeer(newMinioGo(s)), goCloudPeer(newSDK(s)), floorPeer(s),
+	}
 }
 
 func putInput(o object) *s3.PutObjectInput {

@@ -56,7 +56,7 @@ func putMinIO(b *testing.B, s *server, row string) {
 	compare(b, 3, append(putPeers(s, row, masks, inPlace), libraryPut(b, s, row, masks)))
 }
 
-// BenchmarkConcurrency puts masks to a real server, and to one that takes its time, by other numbers at a time than the default.
+// BenchmarkConcurrency puts masks to a real server, and to one that takes its time, by other numbers than the default.
 func BenchmarkConcurrency(b *testing.B) {
 	for name, s := range map[string]*server{"MinIO": need(b, minioInstance), "Delayed": need(b, delayedInstance)} {
 		storage, masks := openLibrary(b, s), generatedMasks(putMasks)

@@ -105,9 +105,15 @@ func mutations(e *faultEnv) []mutation {
 		all = append(all,
 			mutation{"parts", op, setUpOld, putParts(maskstore.PutOptions{}), nil, lies(partsContent)},
 			mutation{"parts over nothing", op, nil, putParts(maskstore.PutOptions{NoOverwrite: true}), nil, lies(partsContent)},
-			mutation{"parts over nothing, but there is", op, setUpOld, putParts(maskstore.PutOptions{NoOverwrite: true}), maskstore.ErrPreconditionFailed, lies(oldContent)},
+			mutation{
+				"parts over nothing, but there is", op, setUpOld, putParts(maskstore.PutOptions{NoOverwrite: true}),
+				maskstore.ErrPreconditionFailed, lies(oldContent),
+			},
 			mutation{"parts over its ETag", op, setUpOld, putParts(maskstore.PutOptions{IfMatch: old}), nil, lies(partsContent)},
-			mutation{"parts over another ETag", op, setUpOld, putParts(maskstore.PutOptions{IfMatch: "another"}), maskstore.ErrPreconditionFailed, lies(oldContent)},
+			mutation{
+				"parts over another ETag", op, setUpOld, putParts(maskstore.PutOptions{IfMatch: "another"}),
+				maskstore.ErrPreconditionFailed, lies(oldContent),
+			},
 		)
 	}
 	return all
@@ -220,7 +226,9 @@ func TestFaultsEmptySuccess(t *testing.T) {
 		many = append(many, 2, 100)
 	}
 	for _, m := range mutations(e) {
-		if !slices.Contains([]string{"CompleteMultipartUpload", "CopyObject", "DeleteObject", "DeleteObjects", "PutObject"}, m.op) {
+		if !slices.Contains([]string{
+			"CompleteMultipartUpload", "CopyObject", "DeleteObject", "DeleteObjects", "PutObject",
+		}, m.op) {
 			continue
 		}
 		if !wholeTable && strings.Contains(m.name, " over ") { // with a condition
@@ -255,5 +263,6 @@ func TestFaultsEmptySuccess(t *testing.T) {
 		_, parts := e.uploads(key)
 		row.add("parts left", parts)
 	})
-	row.print("200 with an error, nothing, blanks, HTML, half a body", []string{"answers", "true successes", "told as an error"}, "false successes", "parts left")
+	row.print("200 with an error, nothing, blanks, HTML, half a body",
+		[]string{"answers", "true successes", "told as an error"}, "false successes", "parts left")
 }

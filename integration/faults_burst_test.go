@@ -29,7 +29,9 @@ func (a *accepting) RoundTrip(r *http.Request) (*http.Response, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.stored[r.URL.Path]++
-	return &http.Response{Status: "200 OK", StatusCode: 200, Header: http.Header{"Etag": {`"e1"`}}, Body: http.NoBody, Request: r}, nil
+	return &http.Response{
+		Status: "200 OK", StatusCode: 200, Header: http.Header{"Etag": {`"e1"`}}, Body: http.NoBody, Request: r,
+	}, nil
 }
 
 // A server that answers nothing but 503 for a time, while 2000 masks are put.
@@ -44,7 +46,8 @@ func TestFaultsBurst(t *testing.T) {
 	uploads := map[string]upload{
 		"UploadAll": func(t *testing.T, client *http.Client, concurrency int) error {
 			s, err := maskstore.NewS3(t.Context(), maskstore.S3Options{
-				Bucket: "bucket", Region: "us-east-1", Endpoint: "https://s3.test", AccessKey: "key", SecretKey: "secret", HTTPClient: client,
+				Bucket: "bucket", Region: "us-east-1", Endpoint: "https://s3.test", AccessKey: "key", SecretKey: "secret",
+				HTTPClient: client,
 			})
 			if err != nil {
 				t.Fatal(err)
@@ -59,9 +62,12 @@ func TestFaultsBurst(t *testing.T) {
 		"DirectUploader": func(t *testing.T, client *http.Client, concurrency int) error {
 			items := make([]maskstore.DirectItem, masks)
 			for i, key := range keys {
-				items[i] = maskstore.DirectItem{Key: key, URL: maskstore.SignedURL{Method: http.MethodPut, URL: "https://s3.test/bucket/" + key}, Body: body}
+				items[i] = maskstore.DirectItem{
+					Key: key, URL: maskstore.SignedURL{Method: http.MethodPut, URL: "https://s3.test/bucket/" + key}, Body: body,
+				}
 			}
-			_, err := (&maskstore.DirectUploader{Client: client, Concurrency: concurrency, KeepGoing: true}).UploadAll(t.Context(), items)
+			_, err := (&maskstore.DirectUploader{Client: client, Concurrency: concurrency, KeepGoing: true}).UploadAll(
+				t.Context(), items)
 			return err
 		},
 	}
@@ -72,7 +78,9 @@ func TestFaultsBurst(t *testing.T) {
 					t.Run(fmt.Sprintf("%s/%v/%d/%s", name, burst, concurrency, wait), func(t *testing.T) {
 						synctest.Test(t, func(t *testing.T) {
 							begun := time.Now()
-							slow := &maskstoretest.Answer{Status: http.StatusServiceUnavailable, Header: http.Header{}, Body: "<Error><Code>SlowDown</Code></Error>"}
+							slow := &maskstoretest.Answer{
+								Status: http.StatusServiceUnavailable, Header: http.Header{}, Body: "<Error><Code>SlowDown</Code></Error>",
+							}
 							if wait != "" {
 								slow.Header.Set("Retry-After", wait)
 							}
@@ -88,10 +96,13 @@ func TestFaultsBurst(t *testing.T) {
 							err := upload(t, &http.Client{Transport: faulty.RoundTripper(server)}, concurrency)
 							failed := len(maskstore.KeyErrors(err))
 							attempts := len(faulty.Calls())
-							t.Logf("faults: 503 for %v, %s, %d at a time, Retry-After %q: %d of %d failed, %d attempts, %d of them refused, through after %v",
-								burst, name, max(concurrency, maskstore.DefaultConcurrency), wait, failed, masks, attempts, refused, time.Since(begun).Round(time.Millisecond))
+							t.Logf("faults: 503 for %v, %s, %d at a time, Retry-After %q: "+
+								"%d of %d failed, %d attempts, %d of them refused, through after %v",
+								burst, name, max(concurrency, maskstore.DefaultConcurrency), wait, failed, masks, attempts, refused,
+								time.Since(begun).Round(time.Millisecond))
 							if err != nil || len(server.stored) != masks || attempts > 5*masks {
-								t.Errorf("%d stored, %d attempts, such as %v", len(server.stored), attempts, strings.SplitN(fmt.Sprint(err), "\n", 2)[0])
+								t.Errorf("%d stored, %d attempts, such as %v", len(server.stored), attempts,
+									strings.SplitN(fmt.Sprint(err), "\n", 2)[0])
 							}
 						})
 					})

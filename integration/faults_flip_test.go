@@ -14,7 +14,8 @@ import (
 // A bit that is flipped on the wire, at many positions of each kind of transfer.
 func TestFaultsFlippedBit(t *testing.T) {
 	e := newFaultEnv(t)
-	small, large, file := content(4<<10), content(5<<20+4<<10), content(16<<20+4<<10) // of one request, of two parts, of four and two ranges
+	// Of one request, of two parts, of four and two ranges.
+	small, large, file := content(4<<10), content(5<<20+4<<10), content(16<<20+4<<10)
 	smallKey, largeKey, fileKey := e.key(), e.key(), e.key()
 	if _, err := e.sound.Put(t.Context(), smallKey, bytes.NewReader(small), nil); err != nil {
 		t.Fatal(err)

@@ -43,7 +43,8 @@ func newGroupState(t *testing.T, sound maskstore.ObjectStorage) *groupState {
 	g := &groupState{T: t, sound: sound, annotation: "a-" + strings.ToLower(rand.Text()), id: "g", etags: map[string]string{}}
 	for slice := range 23 {
 		var data bytes.Buffer
-		png.Encode(&data, &image.Gray{Pix: bytes.Repeat([]byte{byte(slice)}, 64), Stride: 8, Rect: image.Rect(0, 0, 8, 8)}) // to memory: it cannot fail
+		picture := &image.Gray{Pix: bytes.Repeat([]byte{byte(slice)}, 64), Stride: 8, Rect: image.Rect(0, 0, 8, 8)}
+		png.Encode(&data, picture) // to memory: it cannot fail
 		g.files = append(g.files, maskstore.MaskFile{Slice: slice % 20, Label: "x", Body: maskstore.BytesBody(data.Bytes())})
 	}
 	g.files, g.changed = g.files[:20], g.files[20:]
@@ -157,7 +158,8 @@ var groupJobs = []groupJob{
 		return err
 	}, func(g *groupState) bool { return g.holds(g.files) }},
 	{"Upload over a group", func(g *groupState) { g.save() }, func(ctx context.Context, s maskstore.ObjectStorage, g *groupState) error {
-		_, err := g.group(s, g.id).Upload(ctx, g.changed, &maskstore.GroupUploadOptions{BeginOptions: maskstore.BeginOptions{Supersede: true}})
+		_, err := g.group(s, g.id).Upload(ctx, g.changed,
+			&maskstore.GroupUploadOptions{BeginOptions: maskstore.BeginOptions{Supersede: true}})
 		return err
 	}, func(g *groupState) bool { return g.holds(g.changed) }},
 	{"Adopt", func(g *groupState) { g.put(3) }, func(ctx context.Context, s maskstore.ObjectStorage, g *groupState) error {
@@ -195,7 +197,9 @@ func (job *groupJob) prepare(t *testing.T, sound maskstore.ObjectStorage) *group
 }
 
 // count tells how many requests, or calls, a sound run of the job makes.
-func (job *groupJob) count(t *testing.T, sound maskstore.ObjectStorage, broken func(*maskstoretest.Faulty) maskstore.ObjectStorage) int {
+func (job *groupJob) count(
+	t *testing.T, sound maskstore.ObjectStorage, broken func(*maskstoretest.Faulty) maskstore.ObjectStorage,
+) int {
 	t.Helper()
 	g, f := job.prepare(t, sound), &maskstoretest.Faulty{}
 	if err := job.do(t.Context(), broken(f), g); err != nil || !job.done(g) {
@@ -254,7 +258,8 @@ func TestFaultsGroupLostAnswer(t *testing.T) {
 		})
 	}
 	requests.print("groups, the answer to each request lost", []string{"requests"}, "wrong outcomes")
-	calls.print("groups, each call of the storage failing, done or not", []string{"calls", "got over it", "told as an error, and done by another run"}, "wrong outcomes")
+	calls.print("groups, each call of the storage failing, done or not",
+		[]string{"calls", "got over it", "told as an error, and done by another run"}, "wrong outcomes")
 }
 
 // canceller ends a context as the answer to the nth request has come.

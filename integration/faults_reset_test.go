@@ -137,7 +137,8 @@ func TestFaultsReset(t *testing.T) {
 			wantTyped(t, err, maskstore.ErrUnavailable)
 		}
 	})
-	row.print("reset at every byte of a 4 KiB get, comes", []string{"points", "whole by another attempt", "told as an error"}, "corrupt")
+	row.print("reset at every byte of a 4 KiB get, comes",
+		[]string{"points", "whole by another attempt", "told as an error"}, "corrupt")
 }
 
 func readAll(ctx context.Context, s maskstore.ObjectStorage, key string, opts *maskstore.GetOptions) ([]byte, error) {
@@ -150,7 +151,9 @@ func readAll(ctx context.Context, s maskstore.ObjectStorage, key string, opts *m
 }
 
 // putInParts is an upload of 5 MiB parts by its single calls. What fails is aborted.
-func putInParts(ctx context.Context, s maskstore.MultipartStorage, key string, data []byte, opts *maskstore.PutOptions) (err error) {
+func putInParts(
+	ctx context.Context, s maskstore.MultipartStorage, key string, data []byte, opts *maskstore.PutOptions,
+) (err error) {
 	id, err := s.CreateMultipartUpload(ctx, key, opts)
 	if err != nil {
 		return err
@@ -210,7 +213,8 @@ func TestFaultsResetParts(t *testing.T) {
 		key := e.key()
 		check(row, key, putInParts(t.Context(), s, key, data, nil))
 	})
-	row.print("reset within 12 MiB in parts, sent", []string{"points"}, "failed", "lost", "corrupt", "parts left", "empty uploads left")
+	row.print("reset within 12 MiB in parts, sent", []string{"points"}, "failed", "lost", "corrupt", "parts left",
+		"empty uploads left")
 
 	row = newTally(t)
 	type point struct {
@@ -229,5 +233,6 @@ func TestFaultsResetParts(t *testing.T) {
 		key := e.key()
 		check(row, key, putInParts(t.Context(), s, key, data, &maskstore.PutOptions{NoOverwrite: true}))
 	})
-	row.print("reset within the answers to 12 MiB in parts", []string{"points"}, "failed", "lost", "corrupt", "parts left", "empty uploads left")
+	row.print("reset within the answers to 12 MiB in parts", []string{"points"}, "failed", "lost", "corrupt", "parts left",
+		"empty uploads left")
 }

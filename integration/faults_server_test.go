@@ -18,7 +18,8 @@ import (
 func TestFaultsSickServer(t *testing.T) {
 	e := newFaultEnv(t)
 	full := &maskstoretest.Answer{Status: http.StatusInsufficientStorage,
-		Body: "<Error><Code>XMinioStorageFull</Code><Message>Storage backend has reached its minimum free drive threshold. Please delete a few objects to proceed.</Message></Error>"}
+		Body: "<Error><Code>XMinioStorageFull</Code><Message>Storage backend has reached its minimum free drive threshold. " +
+			"Please delete a few objects to proceed.</Message></Error>"}
 	type row struct {
 		name  string
 		fault maskstoretest.Fault
@@ -33,7 +34,9 @@ func TestFaultsSickServer(t *testing.T) {
 			[]error{maskstore.ErrUnavailable}, "XMinioStorageFull", time.Minute},
 		{"no answer", maskstoretest.Fault{Delay: time.Hour}, nil, []error{context.DeadlineExceeded}, "", 0},
 		{"refuses for long", maskstoretest.Fault{Answer: &maskstoretest.Answer{Status: 503, Body: "<Error><Code>SlowDown</Code></Error>"}},
-			[]string{"PutObject", "UploadPart", "CompleteMultipartUpload", "DeleteObject", "DeleteObjects", "GetObject", "ListObjectsV2"},
+			[]string{
+				"PutObject", "UploadPart", "CompleteMultipartUpload", "DeleteObject", "DeleteObjects", "GetObject", "ListObjectsV2",
+			},
 			[]error{context.DeadlineExceeded}, "SlowDown", 6 * time.Second},
 		{"stalls as it reads", maskstoretest.Fault{Request: maskstoretest.Damage{StallAt: 100}}, []string{"PutObject", "UploadPart"}, []error{context.DeadlineExceeded}, "", 0},
 		{"stalls as it answers", maskstoretest.Fault{Response: maskstoretest.Damage{StallAt: 100}}, []string{"GetObject", "CopyObject", "CreateMultipartUpload", "CompleteMultipartUpload"},
@@ -46,17 +49,19 @@ func TestFaultsSickServer(t *testing.T) {
 		figures := newTally(t)
 		deadline := cmp.Or(row.deadline, 2*time.Second)
 		var longest time.Duration
-		calls := append(mutations(e), mutation{"get", "GetObject", setUpOld, func(ctx context.Context, s *maskstore.MinIO, key string) error {
-			_, err := readAll(ctx, s, key, nil)
-			return err
-		}, nil, nil}, mutation{"list", "ListObjectsV2", setUpOld, func(ctx context.Context, s *maskstore.MinIO, key string) error {
-			for _, err := range s.List(ctx, key, nil) {
-				if err != nil {
-					return err
+		calls := append(mutations(e),
+			mutation{"get", "GetObject", setUpOld, func(ctx context.Context, s *maskstore.MinIO, key string) error {
+				_, err := readAll(ctx, s, key, nil)
+				return err
+			}, nil, nil},
+			mutation{"list", "ListObjectsV2", setUpOld, func(ctx context.Context, s *maskstore.MinIO, key string) error {
+				for _, err := range s.List(ctx, key, nil) {
+					if err != nil {
+						return err
+					}
 				}
-			}
-			return nil
-		}, nil, nil})
+				return nil
+			}, nil, nil})
 		each(calls, 16, func(m mutation) {
 			// What cannot be aborted stays.
 			if m.op == "AbortMultipartUpload" || row.ops != nil && !slices.Contains(row.ops, m.op) {
@@ -85,7 +90,8 @@ func TestFaultsSickServer(t *testing.T) {
 			_, parts := e.uploads(key)
 			figures.add("parts left", parts)
 		})
-		figures.print(fmt.Sprintf("%s, a deadline of %v, the last back after %v", row.name, deadline, longest.Round(10*time.Millisecond)),
+		figures.print(fmt.Sprintf("%s, a deadline of %v, the last back after %v", row.name, deadline,
+			longest.Round(10*time.Millisecond)),
 			[]string{"calls"}, "late", "errors that do not say why", "parts left")
 	})
 }

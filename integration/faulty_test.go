@@ -74,7 +74,9 @@ func TestFaultyEndsAsTheWire(t *testing.T) {
 func TestFaultyPutBreaksOff(t *testing.T) {
 	e := newFaultEnv(t)
 	for _, size := range []int{4 << 10, 17 << 20} {
-		faulty := &maskstoretest.Faulty{Plan: always("Put", maskstoretest.Fault{Request: maskstoretest.Damage{ResetAt: int64(size)}})}
+		faulty := &maskstoretest.Faulty{
+			Plan: always("Put", maskstoretest.Fault{Request: maskstoretest.Damage{ResetAt: int64(size)}}),
+		}
 		key := e.key()
 		_, err := faulty.Storage(e.sound).Put(t.Context(), key, bytes.NewReader(content(size)), nil)
 		if e, ok := errors.AsType[*maskstore.Error](err); !ok || e.Op != "Put" || e.Kind != maskstore.ErrUnavailable {

@@ -128,7 +128,9 @@ func mainJob(t *testing.T, server *miniotest.Server, storage maskstore.ObjectSto
 	downloads := make([]maskstore.DirectDownload, len(files))
 	data := make([][]byte, len(files))
 	for i, m := range got.Masks {
-		downloads[i] = maskstore.DirectDownload{Key: m.Key, URL: m.URL.SignedURL(), Size: m.Size, SHA256: m.SHA256, Sink: maskstore.BytesSink(&data[i])}
+		downloads[i] = maskstore.DirectDownload{
+			Key: m.Key, URL: m.URL.SignedURL(), Size: m.Size, SHA256: m.SHA256, Sink: maskstore.BytesSink(&data[i]),
+		}
 	}
 	if _, err := (&maskstore.DirectDownloader{Client: server.Client}).DownloadAll(t.Context(), downloads); err != nil {
 		t.Fatal(err)

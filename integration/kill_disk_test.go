@@ -83,9 +83,11 @@ func (d *disk) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r.Body != nil {
 		r.Body.Close()
 	}
-	const answer = "<Error><Code>XMinioStorageFull</Code><Message>Storage backend has reached its minimum free drive threshold.</Message></Error>"
+	const answer = "<Error><Code>XMinioStorageFull</Code>" +
+		"<Message>Storage backend has reached its minimum free drive threshold.</Message></Error>"
 	return &http.Response{
-		Status: "507 Insufficient Storage", StatusCode: http.StatusInsufficientStorage, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Status: "507 Insufficient Storage", StatusCode: http.StatusInsufficientStorage,
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		Header: http.Header{"Content-Type": {"application/xml"}}, Body: io.NopCloser(strings.NewReader(answer)),
 		ContentLength: int64(len(answer)), Request: r,
 	}, nil
@@ -107,7 +109,9 @@ func TestFaultsDiskFull(t *testing.T) {
 	d.fill(t)
 
 	deadline := time.Duration(atLength(3, 60)) * time.Second
-	saves := map[string]*save{"group by URLs": groupByURLs(s), "group by batch": groupByBatch(s), "parts resumed": inParts(s, false)}
+	saves := map[string]*save{
+		"group by URLs": groupByURLs(s), "group by batch": groupByBatch(s), "parts resumed": inParts(s, false),
+	}
 	for name, save := range saves {
 		took, err := mustFail(t, name, deadline, save.upload)
 		say(t, "disk full, %s: after %v of at most %v: %v", name, took, deadline, firstOf(err))
@@ -121,7 +125,8 @@ func TestFaultsDiskFull(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			info, err := storage.Put(ctx, maskstore.MaskKey{Annotation: annotation, Group: "single", Slice: f.Slice, Label: f.Label}.String(), body, nil)
+			info, err := storage.Put(ctx,
+				maskstore.MaskKey{Annotation: annotation, Group: "single", Slice: f.Slice, Label: f.Label}.String(), body, nil)
 			if err != nil {
 				return err
 			}
@@ -142,7 +147,8 @@ func TestFaultsDiskFull(t *testing.T) {
 		if save.group == "" {
 			continue
 		}
-		if _, err := openGroup(storage, save.group).Manifest(t.Context()); !errors.Is(err, maskstore.ErrIncomplete) && !errors.Is(err, maskstore.ErrNotFound) {
+		if _, err := openGroup(storage, save.group).Manifest(t.Context()); !errors.Is(err, maskstore.ErrIncomplete) &&
+			!errors.Is(err, maskstore.ErrNotFound) {
 			t.Errorf("%s: the manifest is there, %v; nothing was committed", name, err)
 		}
 	}
@@ -155,7 +161,8 @@ func TestFaultsDiskFull(t *testing.T) {
 		}
 		lost += save.lost(t)
 	}
-	say(t, "disk full (%s): %d masks from before and %d taken meanwhile are there, all completed when space was free, %d lost", d.what, len(s.files), len(claimed), lost)
+	say(t, "disk full (%s): %d masks from before and %d taken meanwhile are there, all completed when space was free, %d lost",
+		d.what, len(s.files), len(claimed), lost)
 	if lost > 0 {
 		t.Errorf("%d lost", lost)
 	}

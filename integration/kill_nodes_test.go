@@ -125,7 +125,8 @@ func TestFaultsTwoNodesKilled(t *testing.T) {
 
 	begun := time.Now()
 	lost := s.lostMasks(t, committed.ID())
-	say(t, "two of %d nodes -9, reads: %d of %d failed, in %v", clusterNodes, lost, len(s.files), time.Since(begun).Round(time.Millisecond))
+	say(t, "two of %d nodes -9, reads: %d of %d failed, in %v", clusterNodes, lost, len(s.files),
+		time.Since(begun).Round(time.Millisecond))
 	if lost > 0 {
 		t.Errorf("%d masks cannot be read", lost)
 	}
@@ -137,7 +138,8 @@ func TestFaultsTwoNodesKilled(t *testing.T) {
 		t.Fatalf("the nodes are back: %v", err)
 	}
 	lost = s.awaitMasks(t, v.group.ID())
-	say(t, "two of %d nodes back, the group completed: %d of %d lost, in %v", clusterNodes, lost, len(s.files), time.Since(begun).Round(time.Millisecond))
+	say(t, "two of %d nodes back, the group completed: %d of %d lost, in %v", clusterNodes, lost, len(s.files),
+		time.Since(begun).Round(time.Millisecond))
 	if lost > 0 {
 		t.Errorf("%d masks lost", lost)
 	}
@@ -182,7 +184,9 @@ func (s *site) awaitMasks(t *testing.T, group string) int {
 
 // mustFail makes a call that the servers cannot do as it wants. It must fail by its deadline, with an error of ours that is
 // the deadline's or says that the server cannot.
-func mustFail(t *testing.T, what string, deadline time.Duration, call func(context.Context) error) (took time.Duration, err error) {
+func mustFail(
+	t *testing.T, what string, deadline time.Duration, call func(context.Context) error,
+) (took time.Duration, err error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), deadline)
 	defer cancel()

@@ -69,7 +69,10 @@ type site struct {
 // newSite gives a site of n nodes for this test alone.
 func newSite(t *testing.T, n int, dir string) *site {
 	t.Helper()
-	s := &site{nodes: startNodes(t, n, dir), dir: dir, large: filepath.Join(t.TempDir(), "large"), journal: filepath.Join(t.TempDir(), "journal")}
+	s := &site{
+		nodes: startNodes(t, n, dir), dir: dir, large: filepath.Join(t.TempDir(), "large"),
+		journal: filepath.Join(t.TempDir(), "journal"),
+	}
 	if n == 1 {
 		// As a storage's own client does. Less is too little where the machine is busy: a server whose client goes away while
 		// it completes an upload may lose both the upload and the object.
@@ -128,11 +131,17 @@ var saves = map[string]func(*site) *save{
 // newJob gives a job on the site's bucket.
 func (s *site) newJob() *job {
 	n := s.nodes
-	return &job{Endpoint: n.Endpoint, Region: n.Region, AccessKey: n.AccessKey, SecretKey: n.SecretKey, Bucket: s.bucket, Masks: len(s.files)}
+	return &job{
+		Endpoint: n.Endpoint, Region: n.Region, AccessKey: n.AccessKey, SecretKey: n.SecretKey, Bucket: s.bucket,
+		Masks: len(s.files),
+	}
 }
 
 func groupByURLs(s *site) *save {
-	v := &viewer{DirectUploader: &maskstore.DirectUploader{Client: s.nodes.Client, KeepGoing: true}, group: openGroup(s.open(), ""), files: s.files}
+	v := &viewer{
+		DirectUploader: &maskstore.DirectUploader{Client: s.nodes.Client, KeepGoing: true}, group: openGroup(s.open(), ""),
+		files: s.files,
+	}
 	return &save{
 		group:  v.group.ID(),
 		upload: v.upload,

@@ -120,12 +120,14 @@ func TestUploadGoesOn(t *testing.T) {
 
 			// Begun, and neither answered nor recorded.
 			must(maskstore.ObjectInfo{}, j.Store(t.Context(), maskstore.UploadRecord{
-				Version: 1, Key: largeKey, PartSize: 16 << 20, Size: int64(len(data)), ContentType: "application/octet-stream", BegunAt: time.Now(),
+				Version: 1, Key: largeKey, PartSize: 16 << 20, Size: int64(len(data)), ContentType: "application/octet-stream",
+				BegunAt: time.Now(),
 			}))
 			if _, err := s.CreateMultipartUpload(t.Context(), largeKey, nil); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := upload(endingSource{bytes.NewReader(data)}, "1", "2"); !errors.Is(err, io.ErrNoProgress) || len(openUploads(t, s)) != 1 {
+			if _, err := upload(endingSource{bytes.NewReader(data)}, "1", "2"); !errors.Is(err, io.ErrNoProgress) ||
+				len(openUploads(t, s)) != 1 {
 				t.Fatalf("%v; open are %q", err, openUploads(t, s))
 			}
 
@@ -139,7 +141,8 @@ func TestUploadGoesOn(t *testing.T) {
 			wantLarge(t, s, must(upload(bytes.NewReader(data), "1", "2", "3")), data)
 			opts.Journal, opts.NoOverwrite = j, true
 			wantLarge(t, s, must(upload(bytes.NewReader(data))), data)
-			if _, err := upload(bytes.NewReader(data), "1", "2", "3"); !errors.Is(err, maskstore.ErrPreconditionFailed) || len(openUploads(t, s)) > 0 {
+			if _, err := upload(bytes.NewReader(data), "1", "2", "3"); !errors.Is(err, maskstore.ErrPreconditionFailed) ||
+				len(openUploads(t, s)) > 0 {
 				t.Errorf("%v; open are %q", err, openUploads(t, s))
 			}
 
@@ -148,7 +151,8 @@ func TestUploadGoesOn(t *testing.T) {
 			if _, err := upload(endingSource{bytes.NewReader(data)}, "1", "2"); !errors.Is(err, io.ErrNoProgress) {
 				t.Fatal(err)
 			}
-			if swept, err := maskstore.SweepUploads(t.Context(), s, j, 0); err != nil || !slices.Equal(swept, []string{largeKey}) || len(openUploads(t, s)) > 0 {
+			if swept, err := maskstore.SweepUploads(t.Context(), s, j, 0); err != nil || !slices.Equal(swept, []string{largeKey}) ||
+				len(openUploads(t, s)) > 0 {
 				t.Errorf("swept %q, %v; open are %q", swept, err, openUploads(t, s))
 			}
 		})
@@ -201,7 +205,8 @@ func TestPartsFromAClient(t *testing.T) {
 		}
 		wantLarge(t, s, info, data)
 	}
-	if _, err := maskstore.RenewParts(ctx, s, largeKey, ticket.UploadID, opts); err == nil || !strings.HasSuffix(err.Error(), "not found: no such upload") {
+	if _, err := maskstore.RenewParts(ctx, s, largeKey, ticket.UploadID, opts); err == nil ||
+		!strings.HasSuffix(err.Error(), "not found: no such upload") {
 		t.Errorf("renewing what is complete: %v", err)
 	}
 	for r, err := range opts.Journal.Records(ctx) {

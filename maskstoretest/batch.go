@@ -59,7 +59,8 @@ var batchTests = map[string]func(*env){
 		failing := []int{0, 20, 40, 41, 42, 69}
 		var last maskstore.Progress
 		calls, bytes := 0, int64(0)
-		infos, err := e.batch().PutBatch(e.Context(), items, &maskstore.ParallelOptions{KeepGoing: true, OnProgress: func(p maskstore.Progress) { calls, last = calls+1, p }})
+		infos, err := e.batch().PutBatch(e.Context(), items,
+			&maskstore.ParallelOptions{KeepGoing: true, OnProgress: func(p maskstore.Progress) { calls, last = calls+1, p }})
 		if !errors.Is(err, broken) || !errors.Is(err, maskstore.ErrChecksum) {
 			e.Errorf("error is %v; want both that of the disk, and ErrChecksum", err)
 		}
@@ -134,7 +135,8 @@ var batchTests = map[string]func(*env){
 			change(&bad)
 			e.wantInput(put(bad, nil), "PutBatch", maskstore.ErrInvalidArgument, field)
 		}
-		e.wantInput(put(good, &maskstore.ParallelOptions{Concurrency: -1}), "PutBatch", maskstore.ErrInvalidArgument, "Concurrency")
+		e.wantInput(put(good, &maskstore.ParallelOptions{Concurrency: -1}), "PutBatch", maskstore.ErrInvalidArgument,
+			"Concurrency")
 		e.wantContent(e.key("x"), "old")
 	},
 	"EndedContextIsRefused": func(e *env) {
@@ -233,7 +235,8 @@ func (e *env) wantBatch(items []maskstore.UploadItem, infos []maskstore.ObjectIn
 		e.wantType(strings.TrimPrefix(item.Key, e.prefix), contentType)
 		stat, err := e.storage.Stat(e.Context(), item.Key)
 		e.must(err)
-		if info.Key != item.Key || info.Size != int64(len(content)) || info.ETag == "" || info.ETag != stat.ETag || info.Size != stat.Size {
+		if info.Key != item.Key || info.Size != int64(len(content)) || info.ETag == "" || info.ETag != stat.ETag ||
+			info.Size != stat.Size {
 			e.Errorf("item %d is %+v; Stat gives %+v", i, info, stat)
 		}
 		for _, sum := range []maskstore.SHA256{info.SHA256, stat.SHA256} {

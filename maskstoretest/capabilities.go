@@ -38,7 +38,9 @@ var copyTests = map[string]func(*env){
 		e.wantContent(e.key("dst"), "content")
 	},
 	"OddKeys": func(e *env) {
-		for _, name := range []string{"with space", "a+b", "a%20b", "a&b=c", `a"b'c`, "a#b?c", "?versionId=x", "caf\u00e9", "cafe\u0301", "간/우엽.png"} {
+		for _, name := range []string{
+			"with space", "a+b", "a%20b", "a&b=c", `a"b'c`, "a#b?c", "?versionId=x", "caf\u00e9", "cafe\u0301", "간/우엽.png",
+		} {
 			e.put(e.key(name), name, nil)
 			_, err := e.copier().Copy(e.Context(), e.key(name), e.key("copy of "+name), nil)
 			e.must(err)
@@ -75,7 +77,10 @@ var copyTests = map[string]func(*env){
 	},
 	"OptionsAreUnchanged": func(e *env) {
 		opts := &maskstore.CopyOptions{IfMatch: e.put(e.key("src"), "content", nil).ETag}
-		wantUnchanged(e, opts, func() error { _, err := e.copier().Copy(e.Context(), e.key("src"), e.key("dst"), opts); return err })
+		wantUnchanged(e, opts, func() error {
+			_, err := e.copier().Copy(e.Context(), e.key("src"), e.key("dst"), opts)
+			return err
+		})
 	},
 	"EndedContextIsRefused": func(e *env) {
 		e.put(e.key("src"), "content", nil)

@@ -36,7 +36,10 @@ var deleteTests = map[string]func(*env){
 		e.wantKeys("", nil, "dir-x", "dir/x.png", "dir/xx")
 	},
 	"OddKeys": func(e *env) {
-		keys := []string{"with space", " leading", "trailing ", "a+b", "a%20b", "a&b<c>", `a"b'c`, "a#b?c", "cafe\u0301", "caf\u00e9", "간", "\U0001fac0", "\u2028", "\ufffd"}
+		keys := []string{
+			"with space", " leading", "trailing ", "a+b", "a%20b", "a&b<c>", `a"b'c`, "a#b?c", "cafe\u0301", "caf\u00e9", "간",
+			"\U0001fac0", "\u2028", "\ufffd",
+		}
 		e.putNames(keys...)
 		for i, key := range keys {
 			keys[i] = e.prefix + key

@@ -224,7 +224,8 @@ func (p *planned) answer(r *http.Request) *http.Response {
 		h = http.Header{}
 	}
 	return &http.Response{
-		Status: fmt.Sprint(a.Status, " ", http.StatusText(a.Status)), StatusCode: a.Status, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Status: fmt.Sprint(a.Status, " ", http.StatusText(a.Status)), StatusCode: a.Status,
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		Header: h, ContentLength: int64(len(a.Body)), Request: r,
 		Body: p.comes(r.Context(), io.NopCloser(strings.NewReader(a.Body)), errReset),
 	}

@@ -110,15 +110,25 @@ func listing[T any](ctx context.Context, f *Faulty, op, prefix string, inner ite
 	}
 }
 
-func (s *faultyStorage) UploadURL(ctx context.Context, key string, opts *maskstore.UploadURLOptions) (maskstore.SignedURL, error) {
-	return call(ctx, s.faulty, "UploadURL", key, func(*planned) (maskstore.SignedURL, error) { return s.inner.UploadURL(ctx, key, opts) })
+func (s *faultyStorage) UploadURL(
+	ctx context.Context, key string, opts *maskstore.UploadURLOptions,
+) (maskstore.SignedURL, error) {
+	return call(ctx, s.faulty, "UploadURL", key, func(*planned) (maskstore.SignedURL, error) {
+		return s.inner.UploadURL(ctx, key, opts)
+	})
 }
 
-func (s *faultyStorage) DownloadURL(ctx context.Context, key string, opts *maskstore.DownloadURLOptions) (maskstore.SignedURL, error) {
-	return call(ctx, s.faulty, "DownloadURL", key, func(*planned) (maskstore.SignedURL, error) { return s.inner.DownloadURL(ctx, key, opts) })
+func (s *faultyStorage) DownloadURL(
+	ctx context.Context, key string, opts *maskstore.DownloadURLOptions,
+) (maskstore.SignedURL, error) {
+	return call(ctx, s.faulty, "DownloadURL", key, func(*planned) (maskstore.SignedURL, error) {
+		return s.inner.DownloadURL(ctx, key, opts)
+	})
 }
 
-func (s *faultyStorage) Put(ctx context.Context, key string, body io.Reader, opts *maskstore.PutOptions) (maskstore.ObjectInfo, error) {
+func (s *faultyStorage) Put(
+	ctx context.Context, key string, body io.Reader, opts *maskstore.PutOptions,
+) (maskstore.ObjectInfo, error) {
 	return call(ctx, s.faulty, "Put", key, func(fault *planned) (maskstore.ObjectInfo, error) {
 		if body != nil {
 			body = fault.sent(ctx, io.NopCloser(body), errSending)
@@ -220,7 +230,9 @@ func (s *faultyStorage) Delete(ctx context.Context, keys ...string) error {
 	return err
 }
 
-func (s *faultyStorage) List(ctx context.Context, prefix string, opts *maskstore.ListOptions) iter.Seq2[maskstore.ObjectInfo, error] {
+func (s *faultyStorage) List(
+	ctx context.Context, prefix string, opts *maskstore.ListOptions,
+) iter.Seq2[maskstore.ObjectInfo, error] {
 	return listing(ctx, s.faulty, "List", prefix, s.inner.List(ctx, prefix, opts))
 }
 
@@ -230,7 +242,9 @@ type faultyCopier struct {
 }
 
 func (c faultyCopier) Copy(ctx context.Context, src, dst string, opts *maskstore.CopyOptions) (maskstore.ObjectInfo, error) {
-	return call(ctx, c.faulty, "Copy", dst, func(*planned) (maskstore.ObjectInfo, error) { return c.inner.Copy(ctx, src, dst, opts) })
+	return call(ctx, c.faulty, "Copy", dst, func(*planned) (maskstore.ObjectInfo, error) {
+		return c.inner.Copy(ctx, src, dst, opts)
+	})
 }
 
 type faultyBatch struct {
@@ -238,12 +252,16 @@ type faultyBatch struct {
 	inner  maskstore.BatchPutter
 }
 
-func (b faultyBatch) PutBatch(ctx context.Context, items []maskstore.UploadItem, opts *maskstore.ParallelOptions) ([]maskstore.ObjectInfo, error) {
+func (b faultyBatch) PutBatch(
+	ctx context.Context, items []maskstore.UploadItem, opts *maskstore.ParallelOptions,
+) ([]maskstore.ObjectInfo, error) {
 	first := ""
 	if len(items) > 0 {
 		first = items[0].Key
 	}
-	infos, err := call(ctx, b.faulty, "PutBatch", first, func(*planned) ([]maskstore.ObjectInfo, error) { return b.inner.PutBatch(ctx, items, opts) })
+	infos, err := call(ctx, b.faulty, "PutBatch", first, func(*planned) ([]maskstore.ObjectInfo, error) {
+		return b.inner.PutBatch(ctx, items, opts)
+	})
 	if infos == nil && err != nil {
 		infos = make([]maskstore.ObjectInfo, len(items))
 	}
@@ -256,10 +274,14 @@ type faultyMultipart struct {
 }
 
 func (m faultyMultipart) CreateMultipartUpload(ctx context.Context, key string, opts *maskstore.PutOptions) (string, error) {
-	return call(ctx, m.faulty, "CreateMultipartUpload", key, func(*planned) (string, error) { return m.inner.CreateMultipartUpload(ctx, key, opts) })
+	return call(ctx, m.faulty, "CreateMultipartUpload", key, func(*planned) (string, error) {
+		return m.inner.CreateMultipartUpload(ctx, key, opts)
+	})
 }
 
-func (m faultyMultipart) UploadPart(ctx context.Context, key, uploadID string, partNumber int, body maskstore.Body) (maskstore.Part, error) {
+func (m faultyMultipart) UploadPart(
+	ctx context.Context, key, uploadID string, partNumber int, body maskstore.Body,
+) (maskstore.Part, error) {
 	return call(ctx, m.faulty, "UploadPart", key, func(fault *planned) (maskstore.Part, error) {
 		if open := body.Open; open != nil {
 			body.Open = func() (io.ReadCloser, error) {
@@ -274,7 +296,9 @@ func (m faultyMultipart) UploadPart(ctx context.Context, key, uploadID string, p
 	})
 }
 
-func (m faultyMultipart) UploadPartURL(ctx context.Context, key, uploadID string, partNumber int, opts *maskstore.UploadURLOptions) (maskstore.SignedURL, error) {
+func (m faultyMultipart) UploadPartURL(
+	ctx context.Context, key, uploadID string, partNumber int, opts *maskstore.UploadURLOptions,
+) (maskstore.SignedURL, error) {
 	return call(ctx, m.faulty, "UploadPartURL", key, func(*planned) (maskstore.SignedURL, error) {
 		return m.inner.UploadPartURL(ctx, key, uploadID, partNumber, opts)
 	})
@@ -284,17 +308,23 @@ func (m faultyMultipart) ListParts(ctx context.Context, key, uploadID string) it
 	return listing(ctx, m.faulty, "ListParts", key, m.inner.ListParts(ctx, key, uploadID))
 }
 
-func (m faultyMultipart) CompleteMultipartUpload(ctx context.Context, key, uploadID string, parts []maskstore.Part, opts *maskstore.PutOptions) (maskstore.ObjectInfo, error) {
+func (m faultyMultipart) CompleteMultipartUpload(
+	ctx context.Context, key, uploadID string, parts []maskstore.Part, opts *maskstore.PutOptions,
+) (maskstore.ObjectInfo, error) {
 	return call(ctx, m.faulty, "CompleteMultipartUpload", key, func(*planned) (maskstore.ObjectInfo, error) {
 		return m.inner.CompleteMultipartUpload(ctx, key, uploadID, parts, opts)
 	})
 }
 
 func (m faultyMultipart) AbortMultipartUpload(ctx context.Context, key, uploadID string) error {
-	_, err := call(ctx, m.faulty, "AbortMultipartUpload", key, func(*planned) (any, error) { return nil, m.inner.AbortMultipartUpload(ctx, key, uploadID) })
+	_, err := call(ctx, m.faulty, "AbortMultipartUpload", key, func(*planned) (any, error) {
+		return nil, m.inner.AbortMultipartUpload(ctx, key, uploadID)
+	})
 	return err
 }
 
-func (m faultyMultipart) ListMultipartUploads(ctx context.Context, prefix string) iter.Seq2[maskstore.MultipartUpload, error] {
+func (m faultyMultipart) ListMultipartUploads(
+	ctx context.Context, prefix string,
+) iter.Seq2[maskstore.MultipartUpload, error] {
 	return listing(ctx, m.faulty, "ListMultipartUploads", prefix, m.inner.ListMultipartUploads(ctx, prefix))
 }

@@ -38,7 +38,8 @@ func TestFaultyStorage(t *testing.T) {
 		seen[c.Op] = true
 	}
 	for _, op := range []string{
-		"UploadURL", "DownloadURL", "Put", "Get", "Stat", "Delete", "List", "Copy", "CreateMultipartUpload", "UploadPart", "ListParts",
+		"UploadURL", "DownloadURL", "Put", "Get", "Stat", "Delete", "List", "Copy", "CreateMultipartUpload", "UploadPart",
+		"ListParts",
 		"CompleteMultipartUpload", "AbortMultipartUpload", "ListMultipartUploads", "PutBatch", "PutObject", "GetObject",
 	} {
 		if !seen[op] {
@@ -47,7 +48,8 @@ func TestFaultyStorage(t *testing.T) {
 	}
 	maskstoretest.Test(t, func(t *testing.T) maskstore.ObjectStorage { return faulty.Storage(bare{newMemory(t)}) },
 		&maskstoretest.Options{NoSigning: true, NoCopy: true, NoMultipart: true, NoBatch: true})
-	if _, err := faulty.Storage(newMemory(t)).Put(t.Context(), faultyKey, nil, nil); !errors.Is(err, maskstore.ErrInvalidArgument) {
+	_, err := faulty.Storage(newMemory(t)).Put(t.Context(), faultyKey, nil, nil)
+	if !errors.Is(err, maskstore.ErrInvalidArgument) {
 		t.Errorf("a Put without a body: %v", err)
 	}
 }
@@ -364,7 +366,8 @@ func TestFaultyRequests(t *testing.T) {
 			faulty := &maskstoretest.Faulty{Plan: func(maskstoretest.Call) maskstoretest.Fault { return row.fault }}
 			client := &http.Client{Transport: faulty.RoundTripper(server.Client().Transport)}
 			defer client.CloseIdleConnections()
-			req, err := http.NewRequestWithContext(t.Context(), "PUT", server.URL+"/bucket/"+faultyKey, bytes.NewReader([]byte("sent")))
+			req, err := http.NewRequestWithContext(t.Context(), "PUT", server.URL+"/bucket/"+faultyKey,
+				bytes.NewReader([]byte("sent")))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -375,7 +378,8 @@ func TestFaultyRequests(t *testing.T) {
 			if err == nil {
 				defer resp.Body.Close()
 				data, err := io.ReadAll(resp.Body)
-				if got := fmt.Sprint(resp.StatusCode, " ", resp.Header.Get("Retry-After"), " ", string(data)); got != row.want || (err != nil) != row.short {
+				if got := fmt.Sprint(resp.StatusCode, " ", resp.Header.Get("Retry-After"), " ", string(data)); got != row.want ||
+					(err != nil) != row.short {
 					t.Errorf("got %q, %v; want %q", got, err, row.want)
 				}
 			}

@@ -37,12 +37,16 @@ var getTests = map[string]func(*env){
 	"VerifiedRanges": func(e *env) {
 		key := e.key("x.png")
 		e.put(key, pattern(1000), nil)
-		e.wantVerified(key, pattern(1000), [][2]int64{{0, 0}, {0, 1}, {0, 1000}, {0, 5000}, {1, 0}, {10, 20}, {999, 0}, {999, 1}, {900, 1 << 62}, {1, 1<<63 - 1}})
+		e.wantVerified(key, pattern(1000), [][2]int64{
+			{0, 0}, {0, 1}, {0, 1000}, {0, 5000}, {1, 0}, {10, 20}, {999, 0}, {999, 1}, {900, 1 << 62}, {1, 1<<63 - 1},
+		})
 	},
 	"RangePastTheEndIsRefused": func(e *env) {
 		key := e.key("x")
 		e.put(key, pattern(1000), nil)
-		for _, opts := range []maskstore.GetOptions{{Offset: 1000}, {Offset: 1001}, {Offset: 1000, Length: 1}, {Offset: 1 << 62, Length: 1 << 62}} {
+		for _, opts := range []maskstore.GetOptions{
+			{Offset: 1000}, {Offset: 1001}, {Offset: 1000, Length: 1}, {Offset: 1 << 62, Length: 1 << 62},
+		} {
 			for _, opts.Verify = range []bool{false, true} {
 				_, err := e.storage.Get(e.Context(), key, &opts)
 				e.wantErr(err, maskstore.ErrInvalidRange)
@@ -68,10 +72,14 @@ var getTests = map[string]func(*env){
 		if _, got, err := e.get(key, &maskstore.GetOptions{IfMatch: second.ETag}); got != "second" || err != nil {
 			e.Errorf("got %q, %v", got, err)
 		}
-		if _, got, err := e.get(key, &maskstore.GetOptions{IfMatch: second.ETag, Offset: 2, Length: 2}); got != "co" || err != nil {
+		if _, got, err := e.get(key, &maskstore.GetOptions{IfMatch: second.ETag, Offset: 2, Length: 2}); got != "co" ||
+			err != nil {
 			e.Errorf("got %q, %v", got, err)
 		}
-		for _, opts := range []maskstore.GetOptions{{IfMatch: first.ETag}, {IfMatch: "none"}, {IfMatch: first.ETag, Offset: 2}, {IfMatch: first.ETag, Offset: 2, Verify: true}} {
+		for _, opts := range []maskstore.GetOptions{
+			{IfMatch: first.ETag}, {IfMatch: "none"}, {IfMatch: first.ETag, Offset: 2},
+			{IfMatch: first.ETag, Offset: 2, Verify: true},
+		} {
 			_, err := e.storage.Get(e.Context(), key, &opts)
 			e.wantErr(err, maskstore.ErrPreconditionFailed)
 		}

@@ -179,7 +179,9 @@ func read(b maskstore.Body) []byte {
 }
 
 // begin begins an upload that must succeed.
-func (e *groupEnv) begin(g *maskstore.Group, specs []maskstore.MaskSpec, opts *maskstore.BeginOptions) *maskstore.GroupUpload {
+func (e *groupEnv) begin(
+	g *maskstore.Group, specs []maskstore.MaskSpec, opts *maskstore.BeginOptions,
+) *maskstore.GroupUpload {
 	e.Helper()
 	up, err := g.Begin(e.Context(), specs, opts)
 	e.must(err)
@@ -239,7 +241,8 @@ func (e *groupEnv) wantMasks(g *maskstore.Group, revision int, masks []maskstore
 	i := 0
 	for got, err := range g.Masks(e.Context()) {
 		e.must(err)
-		if i >= len(masks) || got.Slice != masks[i].Slice || got.Label != masks[i].Label || !bytes.Equal(got.Data, read(masks[i].Body)) {
+		if i >= len(masks) || got.Slice != masks[i].Slice || got.Label != masks[i].Label ||
+			!bytes.Equal(got.Data, read(masks[i].Body)) {
 			e.Fatalf("mask %d of the revision, %s, is not the one saved", i, got.Key)
 		}
 		i++
@@ -324,7 +327,9 @@ func (h *hooked) count(op string) int {
 	return n
 }
 
-func (h *hooked) Put(ctx context.Context, key string, body io.Reader, opts *maskstore.PutOptions) (info maskstore.ObjectInfo, err error) {
+func (h *hooked) Put(
+	ctx context.Context, key string, body io.Reader, opts *maskstore.PutOptions,
+) (info maskstore.ObjectInfo, err error) {
 	err = h.call("Put", key, func() (err error) { info, err = h.ObjectStorage.Put(ctx, key, body, opts); return err })
 	return info, err
 }
@@ -343,7 +348,9 @@ func (h *hooked) Delete(ctx context.Context, keys ...string) error {
 	return h.call("Delete", strings.Join(keys, " "), func() error { return h.ObjectStorage.Delete(ctx, keys...) })
 }
 
-func (h *hooked) List(ctx context.Context, prefix string, opts *maskstore.ListOptions) iter.Seq2[maskstore.ObjectInfo, error] {
+func (h *hooked) List(
+	ctx context.Context, prefix string, opts *maskstore.ListOptions,
+) iter.Seq2[maskstore.ObjectInfo, error] {
 	return func(yield func(maskstore.ObjectInfo, error) bool) {
 		var all []maskstore.ObjectInfo
 		err := h.call("List", prefix, func() error {

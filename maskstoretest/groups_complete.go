@@ -12,7 +12,9 @@ import (
 
 var groupCompleteTests = map[string]func(*groupEnv){
 	"CommitsWhatWasDeclared": func(e *groupEnv) {
-		for name, specs := range map[string][]maskstore.MaskSpec{"hashed": hashed(files(3, 1)), "unhashed": unhashed(files(3, 1))} {
+		for name, specs := range map[string][]maskstore.MaskSpec{
+			"hashed": hashed(files(3, 1)), "unhashed": unhashed(files(3, 1)),
+		} {
 			for _, reports := range []bool{true, false} {
 				g := e.group(name + map[bool]string{true: "-reported"}[reports])
 				masks := files(3, 1)
@@ -23,7 +25,8 @@ var groupCompleteTests = map[string]func(*groupEnv){
 				}
 				done, err := g.Complete(e.Context(), up.UploadID, etags, nil)
 				e.must(err)
-				if m := done.Manifest; m.Creator != "ann" || m.CommittedAt.IsZero() || m.Revision != 1 || len(done.Verdicts) != 3 || len(done.Unexpected) != 0 {
+				if m := done.Manifest; m.Creator != "ann" || m.CommittedAt.IsZero() || m.Revision != 1 || len(done.Verdicts) != 3 ||
+					len(done.Unexpected) != 0 {
 					e.Errorf("%s: completion is %+v", g.ID(), done)
 				}
 				e.wantMasks(g, 1, masks)
@@ -121,7 +124,9 @@ var groupCompleteTests = map[string]func(*groupEnv){
 		e.wantErr(err, maskstore.ErrIncomplete)
 	},
 	"OldObjectOfTheSameSizeIsMissing": func(e *groupEnv) {
-		for name, specs := range map[string]func([]maskstore.MaskFile) []maskstore.MaskSpec{"hashed": hashed, "unhashed": unhashed} {
+		for name, specs := range map[string]func([]maskstore.MaskFile) []maskstore.MaskSpec{
+			"hashed": hashed, "unhashed": unhashed,
+		} {
 			g := e.group(name)
 			e.save(g, files(2, 1))
 			up := e.begin(g, specs(files(2, 2)), nil)
@@ -237,7 +242,9 @@ var groupCompleteTests = map[string]func(*groupEnv){
 	"DeleteWithinComplete": func(e *groupEnv) {
 		up := e.begin(e.group("g"), hashed(files(2, 1)), nil)
 		etags := e.putAll(up, files(2, 1))
-		h := &hooked{ObjectStorage: e.storage, before: once("Put", metadataName, func() { e.must(e.group("g").Delete(e.Context())) })}
+		h := &hooked{
+			ObjectStorage: e.storage, before: once("Put", metadataName, func() { e.must(e.group("g").Delete(e.Context())) }),
+		}
 		_, err := e.groupOn(h, "g").Complete(e.Context(), up.UploadID, etags, nil)
 		e.wantErr(err, maskstore.ErrDeleted)
 	},
@@ -287,7 +294,8 @@ var groupCompleteTests = map[string]func(*groupEnv){
 		e.overwrite(key, maskPNG(0, 9))
 		info, err := e.storage.Stat(e.Context(), key)
 		e.must(err)
-		done, err := g.Complete(e.Context(), up.UploadID, map[string]string{key: info.ETag}, &maskstore.CompleteOptions{VerifyContent: true})
+		done, err := g.Complete(e.Context(), up.UploadID, map[string]string{key: info.ETag},
+			&maskstore.CompleteOptions{VerifyContent: true})
 		e.wantProblems(done, err, maskstore.ProblemWrongHash)
 	},
 	"OfNoGroup": func(e *groupEnv) {
@@ -306,7 +314,8 @@ var groupCompleteTests = map[string]func(*groupEnv){
 		g := e.group("g")
 		e.overwrite(e.key(g, 1), maskPNG(9, 9)) // in the way
 		var seen int
-		done, err := g.Upload(e.Context(), files(3, 1), &maskstore.GroupUploadOptions{OnProgress: func(maskstore.Progress) { seen++ }})
+		done, err := g.Upload(e.Context(), files(3, 1),
+			&maskstore.GroupUploadOptions{OnProgress: func(maskstore.Progress) { seen++ }})
 		e.must(err)
 		if done.Manifest.Revision != 1 || seen < 3 {
 			e.Errorf("revision %d, %d calls of OnProgress", done.Manifest.Revision, seen)
@@ -339,7 +348,8 @@ var groupCompleteTests = map[string]func(*groupEnv){
 		e.save(g, files(2, 1))
 		e.must(e.storage.Delete(e.Context(), e.key(g, 1)))
 		h := &hooked{ObjectStorage: e.storage}
-		done, err := e.groupOn(h, "g").Upload(e.Context(), files(1, 2), &maskstore.GroupUploadOptions{BeginOptions: maskstore.BeginOptions{Keep: true}})
+		done, err := e.groupOn(h, "g").Upload(e.Context(), files(1, 2),
+			&maskstore.GroupUploadOptions{BeginOptions: maskstore.BeginOptions{Keep: true}})
 		e.wantProblems(done, err, "", maskstore.ProblemMissing)
 		if h.count("Put") != 2 {
 			e.Errorf("it took %d Puts; want one of the mask, and one of the manifest", h.count("Put"))
@@ -369,7 +379,8 @@ var groupCompleteTests = map[string]func(*groupEnv){
 			e.Errorf("completion is %+v", done)
 		}
 		h.before = nil
-		_, err = g.Upload(e.Context(), files(2, 1), &maskstore.GroupUploadOptions{BeginOptions: maskstore.BeginOptions{Supersede: true}})
+		_, err = g.Upload(e.Context(), files(2, 1),
+			&maskstore.GroupUploadOptions{BeginOptions: maskstore.BeginOptions{Supersede: true}})
 		e.must(err)
 		e.wantMasks(g, 1, files(2, 1))
 	},
@@ -407,7 +418,8 @@ var groupCompleteTests = map[string]func(*groupEnv){
 		e.overwrite(e.key(g, 4)+".bak", []byte("?"))
 		done, err := g.Adopt(e.Context(), &maskstore.AdoptOptions{Creator: "mover"})
 		e.must(err)
-		if len(done.Unexpected) != 1 || done.Manifest.Creator != "mover" || done.Manifest.Masks[2].SHA256 != files(3, 1)[2].Body.SHA256 {
+		if len(done.Unexpected) != 1 || done.Manifest.Creator != "mover" ||
+			done.Manifest.Masks[2].SHA256 != files(3, 1)[2].Body.SHA256 {
 			e.Errorf("completion is %+v", done)
 		}
 		e.wantMasks(g, 1, files(3, 1))

@@ -61,7 +61,9 @@ func (e *groupEnv) groups(opts *maskstore.GroupsOptions) []string {
 var groupDeleteTests = map[string]func(*groupEnv){
 	"LeavesATombstoneWithoutThePatient": func(e *groupEnv) {
 		g := e.group("g")
-		up := e.begin(g, hashed(files(3, 1)), &maskstore.BeginOptions{Creator: "dr-who", Metadata: &maskstore.Metadata{StudyInstanceUID: "1.2.840.1"}})
+		up := e.begin(g, hashed(files(3, 1)), &maskstore.BeginOptions{
+			Creator: "dr-who", Metadata: &maskstore.Metadata{StudyInstanceUID: "1.2.840.1"},
+		})
 		_, err := g.Complete(e.Context(), up.UploadID, e.putAll(up, files(3, 1)), nil)
 		e.must(err)
 		e.must(g.Delete(e.Context()))
@@ -189,7 +191,8 @@ var groupDeleteTests = map[string]func(*groupEnv){
 		if ids := e.groups(nil); !slices.Equal(ids, []string{"a", "c", "d", "e", "f"}) {
 			e.Fatalf("the listing shows %q", ids)
 		}
-		if c := infos[1]; c.Manifest == nil || c.Manifest.Revision != 1 || c.Open == nil || c.Open.Creator != "ann" || c.Open.Masks != 2 {
+		if c := infos[1]; c.Manifest == nil || c.Manifest.Revision != 1 || c.Open == nil || c.Open.Creator != "ann" ||
+			c.Open.Masks != 2 {
 			e.Errorf("c is shown as %+v", c)
 		}
 		if en, f := infos[3], infos[4]; en.Manifest != nil || !en.HasManifest || f.HasManifest {
@@ -203,7 +206,8 @@ var groupDeleteTests = map[string]func(*groupEnv){
 
 func (e *groupEnv) sweep(dryRun bool) *maskstore.SweepReport {
 	e.Helper()
-	report, err := maskstore.Sweep(e.Context(), e.storage, &maskstore.SweepOptions{Annotation: e.annotation, Now: e.now, DryRun: dryRun})
+	report, err := maskstore.Sweep(e.Context(), e.storage,
+		&maskstore.SweepOptions{Annotation: e.annotation, Now: e.now, DryRun: dryRun})
 	e.must(err)
 	return report
 }

@@ -135,7 +135,9 @@ var groupBeginTests = map[string]func(*groupEnv){
 		e.wantMasks(g, 3, files(3, 3))
 	},
 	"KeepKeepsTheOthers": func(e *groupEnv) {
-		for name, specs := range map[string]func([]maskstore.MaskFile) []maskstore.MaskSpec{"hashed": hashed, "unhashed": unhashed} {
+		for name, specs := range map[string]func([]maskstore.MaskFile) []maskstore.MaskSpec{
+			"hashed": hashed, "unhashed": unhashed,
+		} {
 			g := e.group(name)
 			up := e.begin(g, specs(files(3, 1)), nil)
 			_, err := g.Complete(e.Context(), up.UploadID, e.putAll(up, files(3, 1)), nil)
@@ -267,7 +269,9 @@ var groupBeginTests = map[string]func(*groupEnv){
 		masks := files(2, 1)
 		up := e.begin(g, hashed(masks), &maskstore.BeginOptions{Metadata: &maskstore.Metadata{
 			Width: 2, Height: 1, StudyInstanceUID: "1.2.840.1",
-			Segments: []maskstore.Segment{{Number: 1, Label: "liver", Type: &maskstore.Code{Scheme: "SCT", Value: "10200004", Meaning: "Liver"}}},
+			Segments: []maskstore.Segment{
+				{Number: 1, Label: "liver", Type: &maskstore.Code{Scheme: "SCT", Value: "10200004", Meaning: "Liver"}},
+			},
 		}})
 		_, err := g.Complete(e.Context(), up.UploadID, e.putAll(up, masks), nil)
 		e.must(err)
@@ -284,7 +288,8 @@ var groupBeginTests = map[string]func(*groupEnv){
 			segment := top["segments"].([]any)[0].(map[string]any)
 			code := segment["segmented_property_type"].(map[string]any)
 			mask := top["masks"].([]any)[1].(map[string]any)
-			if top["reviewed_by"] != "dr" || segment["opacity"] != 0.5 || code["code_version"] != "2026" || mask["note"] != "checked" {
+			if top["reviewed_by"] != "dr" || segment["opacity"] != 0.5 || code["code_version"] != "2026" ||
+				mask["note"] != "checked" {
 				e.Errorf("members that someone else wrote are lost: %v", top)
 			}
 			if top["study_instance_uid"] != "1.2.840.1" {
@@ -318,14 +323,17 @@ var groupBeginTests = map[string]func(*groupEnv){
 			{"TTL", []maskstore.MaskSpec{good}, &maskstore.BeginOptions{TTL: time.Second / 2}},
 			{"TTL", []maskstore.MaskSpec{good}, &maskstore.BeginOptions{TTL: 8 * 24 * time.Hour}},
 			{"creator", []maskstore.MaskSpec{good}, &maskstore.BeginOptions{Creator: "a\nb"}},
-			{"metadata.study_instance_uid", []maskstore.MaskSpec{good}, &maskstore.BeginOptions{Metadata: &maskstore.Metadata{StudyInstanceUID: "1.2.x"}}},
+			{"metadata.study_instance_uid", []maskstore.MaskSpec{good},
+				&maskstore.BeginOptions{Metadata: &maskstore.Metadata{StudyInstanceUID: "1.2.x"}}},
 			{"metadata.width", []maskstore.MaskSpec{good}, &maskstore.BeginOptions{Metadata: &maskstore.Metadata{Width: 3}}},
-			{"metadata.segments[0].segment_number", []maskstore.MaskSpec{good}, &maskstore.BeginOptions{Metadata: &maskstore.Metadata{Segments: []maskstore.Segment{{Label: "a"}}}}},
+			{"metadata.segments[0].segment_number", []maskstore.MaskSpec{good},
+				&maskstore.BeginOptions{Metadata: &maskstore.Metadata{Segments: []maskstore.Segment{{Label: "a"}}}}},
 		} {
 			h := &hooked{ObjectStorage: e.storage}
 			_, err := e.groupOn(h, "g").Begin(e.Context(), row.specs, row.opts)
 			var input *maskstore.InputError
-			if !errors.Is(err, maskstore.ErrInvalidArgument) || !errors.As(err, &input) || input.Field != row.field || input.Want == "" {
+			if !errors.Is(err, maskstore.ErrInvalidArgument) || !errors.As(err, &input) || input.Field != row.field ||
+				input.Want == "" {
 				e.Errorf("error is %v; want one about %s that says what is right", err, row.field)
 			}
 			if len(h.calls) > 0 {
@@ -358,7 +366,9 @@ func (e *groupEnv) manifestBytes(g *maskstore.Group) []byte {
 
 var groupRenewTests = map[string]func(*groupEnv){
 	"SignsWhatIsNotThere": func(e *groupEnv) {
-		for name, specs := range map[string][]maskstore.MaskSpec{"hashed": hashed(files(3, 1)), "unhashed": unhashed(files(3, 1))} {
+		for name, specs := range map[string][]maskstore.MaskSpec{
+			"hashed": hashed(files(3, 1)), "unhashed": unhashed(files(3, 1)),
+		} {
 			for _, reports := range []bool{true, false} {
 				g := e.group(name + map[bool]string{true: "-reported"}[reports])
 				masks := files(3, 1)
@@ -373,7 +383,8 @@ var groupRenewTests = map[string]func(*groupEnv){
 				}
 				renewed, err := g.Renew(e.Context(), up.UploadID, etags, nil)
 				e.must(err)
-				if renewed.UploadID != up.UploadID || renewed.Masks[0].Unchanged || !renewed.Masks[1].Unchanged || renewed.Masks[2].Unchanged {
+				if renewed.UploadID != up.UploadID || renewed.Masks[0].Unchanged || !renewed.Masks[1].Unchanged ||
+					renewed.Masks[2].Unchanged {
 					e.Fatalf("%s: Renew gave %+v", g.ID(), renewed.Masks)
 				}
 				more := e.putAll(renewed, masks)

@@ -109,7 +109,9 @@ var inputTests = map[string]func(*env){
 		})
 		stat, err = e.storage.Stat(e.Context(), key)
 		e.must(err)
-		for _, get := range []*maskstore.GetOptions{{}, {IfMatch: stat.ETag, SHA256: sum}, {IfMatch: stat.ETag, Offset: 1, Length: 3}} {
+		for _, get := range []*maskstore.GetOptions{
+			{}, {IfMatch: stat.ETag, SHA256: sum}, {IfMatch: stat.ETag, Offset: 1, Length: 3},
+		} {
 			wantUnchanged(e, get, func() error { _, _, err := e.get(key, get); return err })
 		}
 		list := &maskstore.ListOptions{Delimiter: "/", StartAfter: e.prefix + "a", Limit: 5}
@@ -144,7 +146,9 @@ var signInputTests = map[string]func(*env){
 		}
 	},
 	"BadTTL": func(e *env) {
-		for _, ttl := range []time.Duration{-time.Second, -1, 1, time.Second / 2, time.Second - 1, maskstore.MaxURLTTL + 1, 8 * 24 * time.Hour, 1<<63 - 1} {
+		for _, ttl := range []time.Duration{
+			-time.Second, -1, 1, time.Second / 2, time.Second - 1, maskstore.MaxURLTTL + 1, 8 * 24 * time.Hour, 1<<63 - 1,
+		} {
 			_, err := e.storage.UploadURL(e.Context(), e.key("x"), &maskstore.UploadURLOptions{TTL: ttl})
 			e.wantInput(err, "UploadURL", maskstore.ErrInvalidArgument, "TTL")
 			_, err = e.storage.DownloadURL(e.Context(), e.key("x"), &maskstore.DownloadURLOptions{TTL: ttl})
@@ -153,11 +157,14 @@ var signInputTests = map[string]func(*env){
 	},
 	"OptionsAreUnchanged": func(e *env) {
 		for _, up := range []*maskstore.UploadURLOptions{
-			{}, {ContentType: "application/dicom", Size: 7, SHA256: maskstore.SumSHA256([]byte("content")), NoOverwrite: true, TTL: time.Minute}, {IfMatch: "etag"},
+			{}, {IfMatch: "etag"},
+			{ContentType: "application/dicom", Size: 7, SHA256: maskstore.SHA256{1}, NoOverwrite: true, TTL: time.Minute},
 		} {
 			wantUnchanged(e, up, func() error { _, err := e.storage.UploadURL(e.Context(), e.key("x"), up); return err })
 		}
-		for _, down := range []*maskstore.DownloadURLOptions{{}, {ContentType: "application/dicom", Filename: "x", TTL: time.Minute}} {
+		for _, down := range []*maskstore.DownloadURLOptions{
+			{}, {ContentType: "application/dicom", Filename: "x", TTL: time.Minute},
+		} {
 			wantUnchanged(e, down, func() error { _, err := e.storage.DownloadURL(e.Context(), e.key("x"), down); return err })
 		}
 	},
@@ -176,7 +183,8 @@ var noSigningTests = map[string]func(*env){
 var badPaths = []string{
 	"", "/", "mask", "/mask/a", "Mask/a", "masks/a", "other/a", "mask0/a", " mask/a", "../mask/a", "./mask/a",
 	"mask//a", "mask/a//b", "mask/./a", "mask/a/../b", "mask/../a", "mask/a/..//", "mask/a/./b",
-	"mask/a\x00b", "mask/a\nb", "mask/a\x7f", "mask/\u0085a", "mask/\ufffe", "mask/a\uffff/b", "mask/\xff", "mask/a\xc3", "mask/\xed\xa0\x80",
+	"mask/a\x00b", "mask/a\nb", "mask/a\x7f", "mask/\u0085a", "mask/\ufffe", "mask/a\uffff/b", "mask/\xff", "mask/a\xc3",
+	"mask/\xed\xa0\x80",
 	"mask/" + strings.Repeat("s", maskstore.MaxSegmentBytes+1),
 	"mask/" + strings.Repeat("간", maskstore.MaxSegmentBytes/3+1) + "/a",
 	"mask/" + strings.Repeat("k/", maskstore.MaxKeyBytes/2),

@@ -14,7 +14,10 @@ var around = []string{"a-", "a-b/x", "a.", "a.b", "a/x", "a/y/z", "a0", "a1/x", 
 
 var listTests = map[string]func(*env){
 	"ByteOrder": func(e *env) {
-		names := []string{"A", "B/c", "_", "a!", "a b", "a-b", "a.b", "a/b", "a0", "aB", "a_b", "ab", "b", "~", "caf\u00e9", "cafe\u0301", "간", "肝", "\U0001fac0", "\ufffd"}
+		names := []string{
+			"A", "B/c", "_", "a!", "a b", "a-b", "a.b", "a/b", "a0", "aB", "a_b", "ab", "b", "~", "caf\u00e9", "cafe\u0301", "간",
+			"肝", "\U0001fac0", "\ufffd",
+		}
 		e.putNames(names...)
 		slices.Sort(names)
 		e.wantKeys("", nil, names...)
@@ -26,7 +29,8 @@ var listTests = map[string]func(*env){
 	"PrefixIsPartOfASegment": func(e *env) {
 		e.putNames("dir/0001_liver.png", "dir/0001_spleen.png", "dir/0010_liver.png", "dir0/x")
 		e.wantKeys("dir/0001_", nil, "dir/0001_liver.png", "dir/0001_spleen.png")
-		e.wantKeys("dir/00", &maskstore.ListOptions{Delimiter: "/"}, "dir/0001_liver.png", "dir/0001_spleen.png", "dir/0010_liver.png")
+		e.wantKeys("dir/00", &maskstore.ListOptions{Delimiter: "/"}, "dir/0001_liver.png", "dir/0001_spleen.png",
+			"dir/0010_liver.png")
 		e.wantKeys("di", &maskstore.ListOptions{Delimiter: "/"}, "dir/", "dir0/")
 		e.wantKeys("dir/0001_liver.png", nil, "dir/0001_liver.png")
 		e.wantKeys("dir/0001_liver.png/", nil)
@@ -132,7 +136,8 @@ var listTests = map[string]func(*env){
 	"NoTypesNoChecksums": func(e *env) {
 		e.putNames("0001_liver.png", "0002_liver.png")
 		for _, info := range e.list("", nil) {
-			if info.ContentType != "" || !info.SHA256.IsZero() || info.Size != 14 || info.ETag == "" || info.LastModified.IsZero() || info.IsPrefix {
+			if info.ContentType != "" || !info.SHA256.IsZero() || info.Size != 14 || info.ETag == "" || info.LastModified.IsZero() ||
+				info.IsPrefix {
 				e.Errorf("got %+v", info)
 			}
 		}

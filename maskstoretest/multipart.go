@@ -23,14 +23,16 @@ var multipartTests = map[string]func(*env){
 		stat, err := e.storage.Stat(e.Context(), key)
 		e.must(err)
 		listed := e.list("", nil)[0]
-		if info.ETag == "" || info.ETag != stat.ETag || info.ETag != listed.ETag || info.Key != key || stat.Size != int64(len(one+two+three)) ||
+		if info.ETag == "" || info.ETag != stat.ETag || info.ETag != listed.ETag || info.Key != key ||
+			stat.Size != int64(len(one+two+three)) ||
 			stat.ContentType != "image/png" || strings.Contains(info.ETag, `"`) {
 			e.Errorf("complete gives %+v, Stat %+v, List %+v", info, stat, listed)
 		}
 		if sum := maskstore.SumSHA256([]byte(one + two + three)); !stat.SHA256.IsZero() && stat.SHA256 != sum {
 			e.Errorf("SHA-256 is %v; want %v or none", stat.SHA256, sum)
 		}
-		if _, got, err := e.get(key, &maskstore.GetOptions{Offset: maskstore.MinPartSize - 3, Length: 6, IfMatch: info.ETag}); got != one[len(one)-3:]+two[:3] || err != nil {
+		across := &maskstore.GetOptions{Offset: maskstore.MinPartSize - 3, Length: 6, IfMatch: info.ETag}
+		if _, got, err := e.get(key, across); got != one[len(one)-3:]+two[:3] || err != nil {
 			e.Errorf("across two parts: got %q, %v", got, err)
 		}
 	},
@@ -43,7 +45,8 @@ var multipartTests = map[string]func(*env){
 		_, err := e.multipart().CompleteMultipartUpload(e.Context(), key, id, up, nil)
 		e.must(err)
 		e.wantVerified(key, content, [][2]int64{
-			{0, 0}, {0, 1}, {0, one}, {one - 1, 1}, {one, 1}, {one - 1, 2}, {one, two - one}, {one - 1, two - one + 2}, {two - 1, 2}, {two, 0}, {two + 6, 1},
+			{0, 0}, {0, 1}, {0, one}, {one - 1, 1}, {one, 1}, {one - 1, 2}, {one, two - one}, {one - 1, two - one + 2}, {two - 1, 2},
+			{two, 0}, {two + 6, 1},
 			{10, 20}, {10, 0}, {one + 10, 1 << 62},
 		})
 		for _, offset := range []int64{two + 7, two + 8} {
@@ -256,7 +259,8 @@ var multipartTests = map[string]func(*env){
 		e.wantInput(err, "UploadPart", maskstore.ErrInvalidArgument, "uploadID")
 		_, err = e.multipart().CompleteMultipartUpload(e.Context(), e.key("upload"), "", part, nil)
 		e.wantInput(err, "CompleteMultipartUpload", maskstore.ErrInvalidArgument, "uploadID")
-		e.wantInput(e.multipart().AbortMultipartUpload(e.Context(), e.key("upload"), ""), "AbortMultipartUpload", maskstore.ErrInvalidArgument, "uploadID")
+		e.wantInput(e.multipart().AbortMultipartUpload(e.Context(), e.key("upload"), ""), "AbortMultipartUpload",
+			maskstore.ErrInvalidArgument, "uploadID")
 		for _, err = range e.multipart().ListParts(e.Context(), e.key("upload"), "") {
 		}
 		e.wantInput(err, "ListParts", maskstore.ErrInvalidArgument, "uploadID")
@@ -275,7 +279,10 @@ var multipartTests = map[string]func(*env){
 	"OptionsAreUnchanged": func(e *env) {
 		key, id := e.key("x"), ""
 		begin := &maskstore.PutOptions{ContentType: "application/dicom"}
-		wantUnchanged(e, begin, func() (err error) { id, err = e.multipart().CreateMultipartUpload(e.Context(), key, begin); return err })
+		wantUnchanged(e, begin, func() (err error) {
+			id, err = e.multipart().CreateMultipartUpload(e.Context(), key, begin)
+			return err
+		})
 		up := e.parts(key, id, map[int]string{1: "content"})
 		given, end := slices.Clone(up), &maskstore.PutOptions{NoOverwrite: true}
 		wantUnchanged(e, end, func() error {

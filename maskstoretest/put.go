@@ -69,7 +69,8 @@ var putTests = map[string]func(*env){
 			"0001_간_우엽.png", "0001_肝臓.png", "0001_печень.png", "🫀",
 			"caf\u00e9.png", "cafe\u0301.png", // NFC and NFD, two keys
 			"with space", " leading", "trailing ", "two  spaces/x", "a+b", "a%b", "a%20b", "%2F", "a&b=c", `a"b'c`, "a#b", "a?b=c",
-			"a;b,c", "<xml>&amp;", "(a)[b]{c}", "a=b@c:d!e$f*g~h^i`j|k", `back\slash`, "..a", "a..", ".hidden", "_x", "-x", "\u200b", "\u2028", "\ufffd", "\U0010ffff",
+			"a;b,c", "<xml>&amp;", "(a)[b]{c}", "a=b@c:d!e$f*g~h^i`j|k", `back\slash`, "..a", "a..", ".hidden", "_x", "-x", "\u200b",
+			"\u2028", "\ufffd", "\U0010ffff",
 			strings.Repeat("s", maskstore.MaxSegmentBytes),
 			strings.Repeat("장", maskstore.MaxSegmentBytes/3),
 			strings.Repeat(strings.Repeat("k", 200)+"/", room/201) + strings.Repeat("k", room%201),

@@ -30,7 +30,8 @@ var signTests = map[string]func(*env){
 		if etag := answer.header.Get("ETag"); etag != `"`+stat.ETag+`"` || stat.ContentType != "image/png" || stat.Size != 3000 {
 			e.Errorf("PUT answers ETag %s; Stat gives %+v", etag, stat)
 		}
-		if got := e.wantStatus(e.signGet(key, nil), "", http.StatusOK); got.body != content || got.header.Get("ETag") != `"`+stat.ETag+`"` {
+		if got := e.wantStatus(e.signGet(key, nil), "", http.StatusOK); got.body != content ||
+			got.header.Get("ETag") != `"`+stat.ETag+`"` {
 			e.Errorf("GET answers %s, %v", brief(got.body), got.header)
 		}
 	},
@@ -72,7 +73,8 @@ var signTests = map[string]func(*env){
 	},
 	"OddKeys": func(e *env) {
 		for _, name := range []string{
-			"0001_간_우엽.png", "cafe\u0301", "with space", " leading", "a+b", "a%20b", "a&b=c", `a"b'c`, "a#b?c", "a;b,c", "<x>", "a=b@c:d!e$f*g~h",
+			"0001_간_우엽.png", "cafe\u0301", "with space", " leading", "a+b", "a%20b", "a&b=c", `a"b'c`, "a#b?c", "a;b,c", "<x>",
+			"a=b@c:d!e$f*g~h",
 			strings.Repeat("장", maskstore.MaxSegmentBytes/3),
 		} {
 			key := e.key(name)
@@ -110,20 +112,10 @@ var signTests = map[string]func(*env){
 		e.wantStatus(u, "", http.StatusOK)
 	},
 	"NoOverwriteWorksOnce": func(e *env) {
-		key := e.key("x")
-		u := e.signPut(key, &maskstore.UploadURLOptions{NoOverwrite: true})
-		e.wantStatus(u, "first", http.StatusOK)
-		e.wantStatus(u, "first", http.StatusPreconditionFailed)
-		e.wantStatus(u, "second", http.StatusPreconditionFailed)
-		e.wantContent(key, "first")
+		e.wantWorksOnce(e.key("x"), &maskstore.UploadURLOptions{NoOverwrite: true})
 	},
 	"IfMatchWorksOnce": func(e *env) {
-		key := e.key("x")
-		u := e.signPut(key, &maskstore.UploadURLOptions{IfMatch: e.put(key, "old", nil).ETag})
-		e.wantStatus(u, "first", http.StatusOK)
-		e.wantStatus(u, "first", http.StatusPreconditionFailed)
-		e.wantStatus(u, "second", http.StatusPreconditionFailed)
-		e.wantContent(key, "first")
+		e.wantWorksOnce(e.key("x"), &maskstore.UploadURLOptions{IfMatch: e.put(e.key("x"), "old", nil).ETag})
 	},
 	"IfMatchOfAnotherETag": func(e *env) {
 		key := e.key("x")
@@ -193,7 +185,8 @@ var signTests = map[string]func(*env){
 		slog.New(slog.NewTextHandler(&logged, nil)).Info("signed", "url", u)
 		marshalled, err := json.Marshal(struct{ U any }{u})
 		e.must(err)
-		printed := fmt.Sprintf("%v %+v %#v %s %q %x %d %v", u, u, u, u, u, u, u, []*maskstore.SignedURL{&u}) + logged.String() + string(marshalled)
+		printed := fmt.Sprintf("%v %+v %#v %s %q %x %d %v", u, u, u, u, u, u, u, []*maskstore.SignedURL{&u}) + logged.String() +
+			string(marshalled)
 		for name, values := range queryOf(u) {
 			if len(values[0]) > 15 && strings.Contains(printed, values[0]) || strings.Contains(printed, name) {
 				e.Errorf("%s was printed", name)
@@ -258,14 +251,17 @@ type answer struct {
 func (a answer) wantDownload(e *env, contentType, filename string) {
 	e.Helper()
 	kind, params, err := mime.ParseMediaType(a.header.Get("Content-Disposition"))
-	if got := a.header.Get("Content-Type"); got != contentType || kind != "attachment" || params["filename"] != filename || err != nil {
+	if got := a.header.Get("Content-Type"); got != contentType || kind != "attachment" || params["filename"] != filename ||
+		err != nil {
 		e.Errorf("answered with type %q and disposition %q", got, a.header.Get("Content-Disposition"))
 	}
 }
 
 // boundTo binds a signed PUT to a PNG of this content.
 func boundTo(content string) *maskstore.UploadURLOptions {
-	return &maskstore.UploadURLOptions{ContentType: "image/png", Size: int64(len(content)), SHA256: maskstore.SumSHA256([]byte(content))}
+	return &maskstore.UploadURLOptions{
+		ContentType: "image/png", Size: int64(len(content)), SHA256: maskstore.SumSHA256([]byte(content)),
+	}
 }
 
 func (e *env) signPut(key string, opts *maskstore.UploadURLOptions) maskstore.SignedURL {
@@ -273,6 +269,16 @@ func (e *env) signPut(key string, opts *maskstore.UploadURLOptions) maskstore.Si
 	u, err := e.storage.UploadURL(e.Context(), key, opts)
 	e.must(err)
 	return u
+}
+
+// wantWorksOnce puts by one URL again and again.
+func (e *env) wantWorksOnce(key string, opts *maskstore.UploadURLOptions) {
+	e.Helper()
+	u := e.signPut(key, opts)
+	e.wantStatus(u, "first", http.StatusOK)
+	e.wantStatus(u, "first", http.StatusPreconditionFailed)
+	e.wantStatus(u, "second", http.StatusPreconditionFailed)
+	e.wantContent(key, "first")
 }
 
 func (e *env) signGet(key string, opts *maskstore.DownloadURLOptions) maskstore.SignedURL {

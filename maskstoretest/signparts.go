@@ -26,7 +26,9 @@ var signedPartTests = map[string]func(*env){
 			if err != nil || again.header.Get("ETag") != first.header.Get("ETag") {
 				e.Errorf("answered with the ETags %q and %q", first.header.Get("ETag"), again.header.Get("ETag"))
 			}
-			parts = append(parts, maskstore.Part{PartNumber: i + 1, Size: int64(len(content)), ETag: etag, SHA256: maskstore.SumSHA256([]byte(content))})
+			parts = append(parts, maskstore.Part{
+				PartNumber: i + 1, Size: int64(len(content)), ETag: etag, SHA256: maskstore.SumSHA256([]byte(content)),
+			})
 		}
 		e.wantParts(key, id, parts)
 		e.wantAbsent(key)
@@ -37,7 +39,8 @@ var signedPartTests = map[string]func(*env){
 	"SizeMayStayOpen": func(e *env) {
 		key := e.key("x")
 		id := e.begin(key, nil)
-		u, err := e.multipart().UploadPartURL(e.Context(), key, id, maskstore.MaxPartNumber, &maskstore.UploadURLOptions{SHA256: maskstore.SumSHA256([]byte(signed))})
+		u, err := e.multipart().UploadPartURL(e.Context(), key, id, maskstore.MaxPartNumber,
+			&maskstore.UploadURLOptions{SHA256: maskstore.SumSHA256([]byte(signed))})
 		e.must(err)
 		e.wantStatus(u, signed, http.StatusOK)
 		e.abort(key, id)
@@ -90,7 +93,8 @@ var signedPartTests = map[string]func(*env){
 	},
 	"ExpiresSaysWhen": func(e *env) {
 		before := time.Now().Truncate(time.Second)
-		u, err := e.multipart().UploadPartURL(e.Context(), e.key("x"), "id", 1, &maskstore.UploadURLOptions{SHA256: maskstore.SHA256{1}, TTL: time.Minute})
+		u, err := e.multipart().UploadPartURL(e.Context(), e.key("x"), "id", 1,
+			&maskstore.UploadURLOptions{SHA256: maskstore.SHA256{1}, TTL: time.Minute})
 		e.must(err)
 		if u.Expires.Before(before.Add(time.Minute)) || u.Expires.After(time.Now().Add(time.Minute)) {
 			e.Errorf("signed at %v expires at %v", before, u.Expires)
@@ -133,7 +137,9 @@ var signedPartTests = map[string]func(*env){
 	},
 	"OptionsAreUnchanged": func(e *env) {
 		key := e.key("x")
-		id, opts := e.begin(key, nil), &maskstore.UploadURLOptions{Size: 7, SHA256: maskstore.SumSHA256([]byte(signed)), TTL: time.Minute}
+		id, opts := e.begin(key, nil), &maskstore.UploadURLOptions{
+			Size: 7, SHA256: maskstore.SumSHA256([]byte(signed)), TTL: time.Minute,
+		}
 		wantUnchanged(e, opts, func() error { _, err := e.multipart().UploadPartURL(e.Context(), key, id, 1, opts); return err })
 		e.abort(key, id)
 	},
@@ -147,7 +153,8 @@ var signedPartTests = map[string]func(*env){
 
 var noSignedPartTests = map[string]func(*env){
 	"IsUnsupported": func(e *env) {
-		_, err := e.multipart().UploadPartURL(e.Context(), e.key("x"), "id", 1, &maskstore.UploadURLOptions{SHA256: maskstore.SHA256{1}})
+		_, err := e.multipart().UploadPartURL(e.Context(), e.key("x"), "id", 1,
+			&maskstore.UploadURLOptions{SHA256: maskstore.SHA256{1}})
 		e.wantErr(err, maskstore.ErrUnsupported)
 	},
 }

@@ -26,8 +26,8 @@ import (
 // Options say what a storage cannot do. It must then say so too: what is set here is tested for as well.
 type Options struct {
 	Client *http.Client // sends the signed requests; nil: http.DefaultClient
-	// NoSigning: UploadURL, UploadPartURL and DownloadURL give an *Error that is errors.ErrUnsupported. A Memory's never do: one
-	// without a BaseURL asks for it. To run it unserved, wrap it in a type that embeds *maskstore.Memory and has the three.
+	// NoSigning: UploadURL, UploadPartURL and DownloadURL give an *Error that is errors.ErrUnsupported. A Memory's never do:
+	// without a BaseURL it asks for one. To run it unserved, wrap it in a type that embeds *maskstore.Memory and has the three.
 	NoSigning   bool
 	NoCopy      bool // maskstore.As finds no Copier
 	NoMultipart bool // maskstore.As finds no MultipartStorage
@@ -66,7 +66,10 @@ type area struct {
 }
 
 func (o *Options) areas() []area {
-	areas := []area{{"Put", putTests}, {"Get", getTests}, {"Write", writeTests}, {"List", listTests}, {"Delete", deleteTests}, {"Input", inputTests}}
+	areas := []area{
+		{"Put", putTests}, {"Get", getTests}, {"Write", writeTests}, {"List", listTests}, {"Delete", deleteTests},
+		{"Input", inputTests},
+	}
 	if o.NoSigning {
 		areas = append(areas, area{"NoSigning", noSigningTests})
 	} else {

@@ -44,7 +44,10 @@ func TestDecidingGroups(t *testing.T) { maskstoretest.TestGroups(t, newDeciding,
 func TestDeciding(t *testing.T) {
 	d := newDeciding(t).(*deciding)
 	maskstoretest.Test(t, func(*testing.T) maskstore.ObjectStorage { return d }, nil)
-	for _, op := range []string{"Put", "Copy", "CreateMultipartUpload", "UploadPart", "UploadPartURL", "ListParts", "CompleteMultipartUpload", "AbortMultipartUpload", "ListMultipartUploads", "PutBatch"} {
+	for _, op := range []string{
+		"Put", "Copy", "CreateMultipartUpload", "UploadPart", "UploadPartURL", "ListParts", "CompleteMultipartUpload",
+		"AbortMultipartUpload", "ListMultipartUploads", "PutBatch",
+	} {
 		if d.seen[op] == 0 {
 			t.Errorf("%s went past the wrapper", op)
 		}
@@ -71,7 +74,9 @@ func (u unwrapping) Unwrap() maskstore.ObjectStorage { return u.ObjectStorage }
 // batching puts a batch one by one.
 type batching struct{ *maskstore.Memory }
 
-func (b batching) PutBatch(ctx context.Context, items []maskstore.UploadItem, opts *maskstore.ParallelOptions) ([]maskstore.ObjectInfo, error) {
+func (b batching) PutBatch(
+	ctx context.Context, items []maskstore.UploadItem, opts *maskstore.ParallelOptions,
+) ([]maskstore.ObjectInfo, error) {
 	for _, item := range items {
 		if item.IfMatch != "" || item.NoOverwrite {
 			input := &maskstore.InputError{Field: "IfMatch", Problem: "or NoOverwrite is set", Want: "neither"}
@@ -109,7 +114,9 @@ func (unsigned) DownloadURL(context.Context, string, *maskstore.DownloadURLOptio
 	return maskstore.SignedURL{}, errNoSigning
 }
 
-func (unsigned) UploadPartURL(context.Context, string, string, int, *maskstore.UploadURLOptions) (maskstore.SignedURL, error) {
+func (unsigned) UploadPartURL(
+	context.Context, string, string, int, *maskstore.UploadURLOptions,
+) (maskstore.SignedURL, error) {
 	return maskstore.SignedURL{}, errNoSigning
 }
 
@@ -126,7 +133,9 @@ func (d *deciding) count(op string) {
 	d.seen[op]++
 }
 
-func (d *deciding) Put(ctx context.Context, key string, body io.Reader, opts *maskstore.PutOptions) (maskstore.ObjectInfo, error) {
+func (d *deciding) Put(
+	ctx context.Context, key string, body io.Reader, opts *maskstore.PutOptions,
+) (maskstore.ObjectInfo, error) {
 	d.count("Put")
 	return d.ObjectStorage.Put(ctx, key, body, opts)
 }
@@ -154,7 +163,9 @@ type countingCopier struct {
 	inner maskstore.Copier
 }
 
-func (c countingCopier) Copy(ctx context.Context, src, dst string, opts *maskstore.CopyOptions) (maskstore.ObjectInfo, error) {
+func (c countingCopier) Copy(
+	ctx context.Context, src, dst string, opts *maskstore.CopyOptions,
+) (maskstore.ObjectInfo, error) {
 	c.d.count("Copy")
 	return c.inner.Copy(ctx, src, dst, opts)
 }
@@ -164,7 +175,9 @@ type countingBatch struct {
 	inner maskstore.BatchPutter
 }
 
-func (b countingBatch) PutBatch(ctx context.Context, items []maskstore.UploadItem, opts *maskstore.ParallelOptions) ([]maskstore.ObjectInfo, error) {
+func (b countingBatch) PutBatch(
+	ctx context.Context, items []maskstore.UploadItem, opts *maskstore.ParallelOptions,
+) ([]maskstore.ObjectInfo, error) {
 	b.d.count("PutBatch")
 	return b.inner.PutBatch(ctx, items, opts)
 }
@@ -174,17 +187,23 @@ type countingMultipart struct {
 	inner maskstore.MultipartStorage
 }
 
-func (c countingMultipart) CreateMultipartUpload(ctx context.Context, key string, opts *maskstore.PutOptions) (string, error) {
+func (c countingMultipart) CreateMultipartUpload(
+	ctx context.Context, key string, opts *maskstore.PutOptions,
+) (string, error) {
 	c.d.count("CreateMultipartUpload")
 	return c.inner.CreateMultipartUpload(ctx, key, opts)
 }
 
-func (c countingMultipart) UploadPart(ctx context.Context, key, uploadID string, n int, body maskstore.Body) (maskstore.Part, error) {
+func (c countingMultipart) UploadPart(
+	ctx context.Context, key, uploadID string, n int, body maskstore.Body,
+) (maskstore.Part, error) {
 	c.d.count("UploadPart")
 	return c.inner.UploadPart(ctx, key, uploadID, n, body)
 }
 
-func (c countingMultipart) UploadPartURL(ctx context.Context, key, uploadID string, n int, opts *maskstore.UploadURLOptions) (maskstore.SignedURL, error) {
+func (c countingMultipart) UploadPartURL(
+	ctx context.Context, key, uploadID string, n int, opts *maskstore.UploadURLOptions,
+) (maskstore.SignedURL, error) {
 	c.d.count("UploadPartURL")
 	return c.inner.UploadPartURL(ctx, key, uploadID, n, opts)
 }
@@ -194,7 +213,9 @@ func (c countingMultipart) ListParts(ctx context.Context, key, uploadID string) 
 	return c.inner.ListParts(ctx, key, uploadID)
 }
 
-func (c countingMultipart) CompleteMultipartUpload(ctx context.Context, key, uploadID string, parts []maskstore.Part, opts *maskstore.PutOptions) (maskstore.ObjectInfo, error) {
+func (c countingMultipart) CompleteMultipartUpload(
+	ctx context.Context, key, uploadID string, parts []maskstore.Part, opts *maskstore.PutOptions,
+) (maskstore.ObjectInfo, error) {
 	c.d.count("CompleteMultipartUpload")
 	return c.inner.CompleteMultipartUpload(ctx, key, uploadID, parts, opts)
 }
@@ -204,7 +225,9 @@ func (c countingMultipart) AbortMultipartUpload(ctx context.Context, key, upload
 	return c.inner.AbortMultipartUpload(ctx, key, uploadID)
 }
 
-func (c countingMultipart) ListMultipartUploads(ctx context.Context, prefix string) iter.Seq2[maskstore.MultipartUpload, error] {
+func (c countingMultipart) ListMultipartUploads(
+	ctx context.Context, prefix string,
+) iter.Seq2[maskstore.MultipartUpload, error] {
 	c.d.count("ListMultipartUploads")
 	return c.inner.ListMultipartUploads(ctx, prefix)
 }

@@ -20,7 +20,9 @@ var writeTests = map[string]func(*env){
 	"SizeAndSHA256AsDeclared": func(e *env) {
 		for _, content := range []string{"content", pattern(100_000), pattern(large)} {
 			sum := maskstore.SumSHA256([]byte(content))
-			for _, opts := range []maskstore.PutOptions{{SHA256: sum}, {Size: int64(len(content))}, {Size: int64(len(content)), SHA256: sum}} {
+			for _, opts := range []maskstore.PutOptions{
+				{SHA256: sum}, {Size: int64(len(content))}, {Size: int64(len(content)), SHA256: sum},
+			} {
 				e.put(e.key("x"), content, &opts)
 				e.wantContent(e.key("x"), content)
 			}
@@ -34,7 +36,9 @@ var writeTests = map[string]func(*env){
 		for _, content := range []string{"", "content", pattern(100_000), pattern(large)} {
 			n := int64(len(content))
 			other := maskstore.SumSHA256([]byte("another"))
-			for _, opts := range []maskstore.PutOptions{{SHA256: other}, {Size: n + 1}, {Size: max(n-1, 1)}, {Size: max(n, 1), SHA256: other}} {
+			for _, opts := range []maskstore.PutOptions{
+				{SHA256: other}, {Size: n + 1}, {Size: max(n-1, 1)}, {Size: max(n, 1), SHA256: other},
+			} {
 				_, err := e.storage.Put(e.Context(), key, strings.NewReader(content), &opts)
 				e.wantErr(err, maskstore.ErrChecksum)
 				_, err = e.storage.Put(e.Context(), e.key("none"), io.LimitReader(strings.NewReader(content), n), &opts)
@@ -62,7 +66,8 @@ var writeTests = map[string]func(*env){
 				e.wantErr(err, want)
 				e.wantContent(key, "old")
 			}
-			_, err := e.storage.Put(e.Context(), e.key("none"), &lastRead{pattern(n), broken}, &maskstore.PutOptions{Size: int64(n) + 5})
+			_, err := e.storage.Put(e.Context(), e.key("none"), &lastRead{pattern(n), broken},
+				&maskstore.PutOptions{Size: int64(n) + 5})
 			e.wantErr(err, broken)
 			e.wantAbsent(e.key("none"))
 		}

@@ -33,7 +33,8 @@ func main() {
 		if err != nil {
 			return err
 		}
-		fmt.Printf("revision %d by %q: %d masks and metadata.json in %s\n", manifest.Revision, manifest.Creator, len(manifest.Masks), flag.Arg(0))
+		fmt.Printf("revision %d by %q: %d masks and metadata.json in %s\n", manifest.Revision, manifest.Creator,
+			len(manifest.Masks), flag.Arg(0))
 		return nil
 	})
 }

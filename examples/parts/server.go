@@ -22,7 +22,9 @@ type request struct {
 // annotation, limits the size, and runs SweepUploads from time to time.
 func handler(storage maskstore.ObjectStorage, journal maskstore.Journal) http.Handler {
 	mux := http.NewServeMux()
-	route := func(pattern string, call func(ctx context.Context, key, uploadID string, opts *maskstore.PartsOptions) (any, error)) {
+	route := func(
+		pattern string, call func(ctx context.Context, key, uploadID string, opts *maskstore.PartsOptions) (any, error),
+	) {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 			name := cmp.Or(r.PathValue("name"), rand.Text()+".bin") // a new one for each upload
 			prefix, err := maskstore.AnnotationPrefix(r.PathValue("annotation"))
@@ -46,16 +48,19 @@ func handler(storage maskstore.ObjectStorage, journal maskstore.Journal) http.Ha
 			json.NewEncoder(w).Encode(answer)
 		})
 	}
-	route("POST /api/annotations/{annotation}/large", func(ctx context.Context, key, _ string, opts *maskstore.PartsOptions) (any, error) {
-		return reveal(maskstore.BeginParts(ctx, storage, key, opts))
-	})
-	route("POST /api/annotations/{annotation}/large/{name}/renew", func(ctx context.Context, key, id string, opts *maskstore.PartsOptions) (any, error) {
-		return reveal(maskstore.RenewParts(ctx, storage, key, id, opts))
-	})
-	route("POST /api/annotations/{annotation}/large/{name}/complete", func(ctx context.Context, key, id string, opts *maskstore.PartsOptions) (any, error) {
-		info, err := maskstore.CompleteParts(ctx, storage, key, id, opts)
-		return map[string]any{"key": info.Key, "size": info.Size}, err
-	})
+	route("POST /api/annotations/{annotation}/large",
+		func(ctx context.Context, key, _ string, opts *maskstore.PartsOptions) (any, error) {
+			return reveal(maskstore.BeginParts(ctx, storage, key, opts))
+		})
+	route("POST /api/annotations/{annotation}/large/{name}/renew",
+		func(ctx context.Context, key, id string, opts *maskstore.PartsOptions) (any, error) {
+			return reveal(maskstore.RenewParts(ctx, storage, key, id, opts))
+		})
+	route("POST /api/annotations/{annotation}/large/{name}/complete",
+		func(ctx context.Context, key, id string, opts *maskstore.PartsOptions) (any, error) {
+			info, err := maskstore.CompleteParts(ctx, storage, key, id, opts)
+			return map[string]any{"key": info.Key, "size": info.Size}, err
+		})
 	return mux
 }
 
@@ -72,7 +77,8 @@ func status(err error) int {
 		return http.StatusBadRequest
 	case errors.Is(err, maskstore.ErrNotFound):
 		return http.StatusNotFound
-	case errors.Is(err, maskstore.ErrIncomplete), errors.Is(err, maskstore.ErrPreconditionFailed), errors.Is(err, maskstore.ErrChecksum):
+	case errors.Is(err, maskstore.ErrIncomplete), errors.Is(err, maskstore.ErrPreconditionFailed),
+		errors.Is(err, maskstore.ErrChecksum):
 		return http.StatusConflict
 	}
 	return http.StatusBadGateway

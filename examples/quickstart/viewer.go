@@ -77,7 +77,8 @@ func (v *viewer) complete(ctx context.Context, annotation string, u *upload, eta
 	var done struct {
 		Verdicts []maskstore.Verdict `json:"verdicts"`
 	}
-	err := v.call(ctx, "POST", groupsPath(annotation)+"/"+u.GroupID+"/complete", object{"upload_id": u.UploadID, "etags": etags}, &done)
+	err := v.call(ctx, "POST", groupsPath(annotation)+"/"+u.GroupID+"/complete",
+		object{"upload_id": u.UploadID, "etags": etags}, &done)
 	return len(done.Verdicts), err
 }
 
@@ -112,7 +113,9 @@ func (v *viewer) download(ctx context.Context, annotation, group string) (map[st
 	data := make([][]byte, len(got.Masks))
 	items := make([]maskstore.DirectDownload, len(got.Masks))
 	for i, m := range got.Masks {
-		items[i] = maskstore.DirectDownload{Key: m.Key, URL: m.URL.SignedURL(), Size: m.Size, SHA256: m.SHA256, Sink: maskstore.BytesSink(&data[i])}
+		items[i] = maskstore.DirectDownload{
+			Key: m.Key, URL: m.URL.SignedURL(), Size: m.Size, SHA256: m.SHA256, Sink: maskstore.BytesSink(&data[i]),
+		}
 	}
 	downloader := maskstore.DirectDownloader{OnProgress: v.onProgress}
 	if _, err := downloader.DownloadAll(ctx, items); err != nil {

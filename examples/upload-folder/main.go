@@ -40,7 +40,8 @@ func main() {
 		if err != nil {
 			return err
 		}
-		fmt.Printf("group %s of %s: revision %d with %d masks\n", group.ID(), *annotation, done.Manifest.Revision, len(done.Manifest.Masks))
+		fmt.Printf("group %s of %s: revision %d with %d masks\n", group.ID(), *annotation, done.Manifest.Revision,
+			len(done.Manifest.Masks))
 		for _, key := range done.Unexpected {
 			fmt.Printf("not of this revision: %s\n", key)
 		}

@@ -83,7 +83,9 @@ func drawn() []maskstore.MaskFile {
 			}
 			var buf bytes.Buffer
 			png.Encode(&buf, img) // to memory: it cannot fail
-			files = append(files, maskstore.MaskFile{Slice: slice, Label: fmt.Sprintf("disc_%d", label), Body: maskstore.BytesBody(buf.Bytes())})
+			files = append(files, maskstore.MaskFile{
+				Slice: slice, Label: fmt.Sprintf("disc_%d", label), Body: maskstore.BytesBody(buf.Bytes()),
+			})
 		}
 	}
 	return files

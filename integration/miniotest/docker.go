@@ -132,7 +132,9 @@ func isStale(labels map[string]string) bool {
 
 // removeStale removes containers that tests left which were killed, by go test's timeout for one.
 func removeStale(ctx context.Context, api *client.Client) error {
-	list, err := api.ContainerList(ctx, client.ContainerListOptions{All: true, Filters: make(client.Filters).Add("label", label)})
+	list, err := api.ContainerList(ctx, client.ContainerListOptions{
+		All: true, Filters: make(client.Filters).Add("label", label),
+	})
 	if err != nil {
 		return err
 	}
@@ -180,7 +182,8 @@ func (s *Server) startDocker(ctx context.Context, setup *setup) error {
 		image = "an image of the binary"
 	}
 	say("Docker with %s", image)
-	started, err := testcontainers.GenericContainer(ctx, testcontainers.GenericContainerRequest{ContainerRequest: req, Started: true})
+	started, err := testcontainers.GenericContainer(ctx,
+		testcontainers.GenericContainerRequest{ContainerRequest: req, Started: true})
 	s.stop = func() error { return testcontainers.TerminateContainer(started) }
 	if err != nil {
 		return errors.Join(err, s.stop())
@@ -201,7 +204,8 @@ func ownImage(ctx context.Context) (testcontainers.FromDockerfile, error) {
 		return testcontainers.FromDockerfile{}, err
 	}
 	const dockerfile = "FROM scratch\nCOPY minio /minio\nENTRYPOINT [\"/minio\"]\n"
-	err = errors.Join(copyFile(filepath.Join(dir, "minio"), binary), os.WriteFile(filepath.Join(dir, "Dockerfile"), []byte(dockerfile), 0o666))
+	err = errors.Join(copyFile(filepath.Join(dir, "minio"), binary),
+		os.WriteFile(filepath.Join(dir, "Dockerfile"), []byte(dockerfile), 0o666))
 	return testcontainers.FromDockerfile{Context: dir, Repo: "maskstore-minio", Tag: serverVersion, KeepImage: true}, err
 }
 

@@ -43,7 +43,7 @@ type Request struct {
 type Signer struct{ last atomic.Pointer[signingKey] }
 
 // Presign gives the signed URL, whose payload is unsigned. It binds headers beside Host, with names in lower case and in any
-// order; as no part of r they may lie on the caller's stack. So does the buffer that it fills, unless a session token is long.
+// order; as no part of r they may lie on the caller's stack. So does the buffer that it fills, unless a token is long.
 func (s *Signer) Presign(c Credentials, r *Request, bound []Param) string {
 	var timeBuffer [32]byte
 	at := appendTime(timeBuffer[:0], r.Time)
@@ -98,7 +98,8 @@ func (s *Signer) Presign(c Credentials, r *Request, bound []Param) string {
 	b = append(b, "\n"+payload...)
 	signature := key.sign(at, b)
 
-	return r.Scheme + "://" + r.Host + string(b[pathAt:queryAt]) + "?" + string(b[queryAt+1:end]) + "&X-Amz-Signature=" + string(signature[:])
+	return r.Scheme + "://" + r.Host + string(b[pathAt:queryAt]) + "?" + string(b[queryAt+1:end]) + "&X-Amz-Signature=" +
+		string(signature[:])
 }
 
 func appendParam(b []byte, p Param) []byte {

@@ -35,7 +35,8 @@ func reference(t testing.TB, c Credentials, r *signing) string {
 	req := &http.Request{
 		Method: r.Method,
 		URL: &url.URL{
-			Scheme: r.Scheme, Host: r.Host, Path: r.Base + r.Path, RawPath: httpbinding.EscapePath(r.Base+r.Path, false), RawQuery: query.Encode(),
+			Scheme: r.Scheme, Host: r.Host, Path: r.Base + r.Path, RawPath: httpbinding.EscapePath(r.Base+r.Path, false),
+			RawQuery: query.Encode(),
 		},
 		Header: http.Header{},
 	}
@@ -102,7 +103,8 @@ func TestDocumented(t *testing.T) {
 type random struct{ *rand.Rand }
 
 var alphabets = []string{
-	"abcXYZ019", "-._~", "!*'();:@&=+$,/?#[]", `"<>\^{|}` + "`", " ", "  ", "%", "%2F", "äßéñ", "간엽신장", "肝臓", "печень", "كبد", "כבד", "यकृत्",
+	"abcXYZ019", "-._~", "!*'();:@&=+$,/?#[]", `"<>\^{|}` + "`", " ", "  ", "%", "%2F", "äßéñ", "간엽신장", "肝臓", "печень", "كبد",
+	"כבד", "यकृत्",
 	"ตับ", "🫀👩‍⚕️", "e\u0301", "\u200b\ufeff\u2028", "\U0010ffff",
 }
 
@@ -144,7 +146,8 @@ func (r random) request() (Credentials, *signing) {
 		TTL:    time.Duration(r.Int64N(int64(maxTTL))),
 	}}
 	for range r.IntN(4) {
-		name := pick(r, "response-content-type", "response-content-disposition", "partNumber", "uploadId", "X-Amy", "X-B", "A", "a", "a-", "a0", r.text(5))
+		name := pick(r, "response-content-type", "response-content-disposition", "partNumber", "uploadId", "X-Amy", "X-B", "A",
+			"a", "a-", "a0", r.text(5))
 		req.Query = append(req.Query, Param{name, r.text(12)})
 	}
 	if r.IntN(2) == 0 {
@@ -186,7 +189,8 @@ func FuzzPresign(f *testing.F) {
 	f.Add("mask/가/ /..", "X-Amz", "+%&=", "  a   b  ", "[::1]:443", "", int64(-1), 1)
 	f.Fuzz(func(t *testing.T, path, name, value, header, host, token string, at int64, seconds int) {
 		u, err := url.Parse("http://" + host + "/")
-		if err != nil || u.Host != host || u.String() != "http://"+host+"/" || at < -62e9 || at > 253e9 || seconds < 0 || seconds > 1e6 {
+		if err != nil || u.Host != host || u.String() != "http://"+host+"/" || at < -62e9 || at > 253e9 || seconds < 0 ||
+			seconds > 1e6 {
 			return // the SDK cannot sign it
 		}
 		if strings.HasPrefix(name, "X-Amz-") {

@@ -35,7 +35,9 @@ func malformed(format string, args ...any) error {
 }
 
 func notSigned(name string) error {
-	return &VerifyError{"AccessDenied", "There were headers present in the request which were not signed: " + name, http.StatusForbidden}
+	return &VerifyError{
+		"AccessDenied", "There were headers present in the request which were not signed: " + name, http.StatusForbidden,
+	}
 }
 
 // Verify checks that a request, as net/http's server gives it, was signed in its query by a key pair that lookup
@@ -60,7 +62,9 @@ func Verify(r *http.Request, region string, now time.Time, lookup func(accessKey
 	accessKey, _, _ := strings.Cut(q.credential, "/")
 	c, ok := lookup(accessKey)
 	if !ok {
-		return &VerifyError{"InvalidAccessKeyId", "The AWS Access Key Id you provided does not exist in our records.", http.StatusForbidden}
+		return &VerifyError{
+			"InvalidAccessKeyId", "The AWS Access Key Id you provided does not exist in our records.", http.StatusForbidden,
+		}
 	}
 	if subtle.ConstantTimeCompare([]byte(c.SessionToken), []byte(q.token)) == 0 {
 		return &VerifyError{"InvalidToken", "The provided token is malformed or otherwise invalid.", http.StatusBadRequest}
@@ -73,7 +77,8 @@ func Verify(r *http.Request, region string, now time.Time, lookup func(accessKey
 	signature := key.sign([]byte(at), canonical)
 	if subtle.ConstantTimeCompare(signature[:], []byte(q.signature)) == 0 {
 		return &VerifyError{"SignatureDoesNotMatch",
-			"The request signature we calculated does not match the signature you provided. Check your key and signing method.", http.StatusForbidden}
+			"The request signature we calculated does not match the signature you provided. Check your key and signing method.",
+			http.StatusForbidden}
 	}
 	return nil
 }
@@ -151,7 +156,8 @@ func (q *query) check(region string, now time.Time) (at string, err error) {
 	scope := strings.Split(q.credential, "/")
 	switch {
 	case len(scope) != 5 || scope[0] == "":
-		return "", malformed(badCredential + "the Credential is mal-formed; expecting \"<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request\".")
+		return "", malformed(
+			badCredential + "the Credential is mal-formed; expecting \"<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request\".")
 	case scope[1] != q.date[:dateLength]:
 		return "", malformed(badCredential+"incorrect date %q, which is not that of X-Amz-Date.", scope[1])
 	case scope[2] != region:

@@ -186,7 +186,8 @@ func TestVerifyRefuses(t *testing.T) {
 				return
 			}
 			var refused *VerifyError
-			if !errors.As(err, &refused) || refused.Code != test.code || refused.Status != test.status || !strings.Contains(refused.Message, test.text) {
+			if !errors.As(err, &refused) || refused.Code != test.code || refused.Status != test.status ||
+				!strings.Contains(refused.Message, test.text) {
 				t.Errorf("got %#v, want %d %s with %q", err, test.status, test.code, test.text)
 			}
 			if err != nil && strings.Contains(err.Error(), known.SecretKey) {
