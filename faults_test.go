@@ -82,6 +82,7 @@ func TestFaultsClockOfAnother(t *testing.T) {
 		{"old, ours is behind", -20 * time.Minute, tooLate, time.Minute, true, true, "it is 20m0s behind"},
 		{"old, ours a second behind", -time.Second, tooLate, time.Millisecond, true, true, "it is 1s behind"},
 		{"old in this moment", 0, tooLate, time.Millisecond, false, true, ""},
+		{"old by both clocks, ours a second behind", -time.Second, tooLate, -time.Millisecond, false, true, ""},
 		{"of credentials that have ended", -time.Second, answer{status: 400, code: "ExpiredToken"}, time.Minute, false, true, ""},
 		{"signed by a clock that is ahead", 0, tooEarly, 30 * time.Minute, true, false, ""},
 		{"signed right, ours is ahead", 20 * time.Minute, tooLate, -time.Second, false, true, ""},
