@@ -283,6 +283,10 @@ func (d dirJournal) Records(ctx context.Context) iter.Seq2[UploadRecord, error] 
 			return
 		}
 		for _, entry := range entries {
+			if err := ctx.Err(); err != nil {
+				yield(UploadRecord{}, err)
+				return
+			}
 			name := filepath.Join(string(d), entry.Name())
 			if strings.HasPrefix(entry.Name(), tempPrefix) {
 				if info, err := entry.Info(); err == nil && time.Since(info.ModTime()) > tempAge {
@@ -296,7 +300,7 @@ func (d dirJournal) Records(ctx context.Context) iter.Seq2[UploadRecord, error] 
 			if errors.Is(err, fs.ErrNotExist) {
 				continue // removed meanwhile
 			}
-			if !yield(r, cmp.Or(err, ctx.Err())) || ctx.Err() != nil {
+			if !yield(r, err) {
 				return
 			}
 		}

@@ -1,6 +1,8 @@
 package maskstore
 
 import (
+	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -63,5 +65,24 @@ func TestDirJournalTempFiles(t *testing.T) {
 	}
 	if err != nil || !slices.Equal(left, []string{".json", ".maskstore-2", "notes.txt"}) {
 		t.Errorf("there are %q, %v", left, err)
+	}
+}
+
+// TestDirJournalRecordsEnd: a listing that its context has cut short says so.
+func TestDirJournalRecordsEnd(t *testing.T) {
+	j := DirJournal(t.TempDir())
+	for _, key := range []string{"mask/a", "mask/b"} {
+		if err := j.Store(t.Context(), UploadRecord{Key: key}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var errs []error
+	for _, err := range j.Records(ctx) {
+		errs = append(errs, err)
+		cancel()
+	}
+	if len(errs) != 2 || errs[0] != nil || !errors.Is(errs[1], context.Canceled) {
+		t.Errorf("the errors are %v; want none for the first record, then the context's", errs)
 	}
 }
