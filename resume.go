@@ -143,7 +143,7 @@ func (u *partsUpload) settle(ctx context.Context, done ObjectInfo, err error, ma
 	}
 	found, foundErr := u.find(ctx)
 	switch {
-	case foundErr != nil && !(u.isSent && errors.Is(foundErr, ErrAccessDenied)):
+	case foundErr != nil && !((u.isSent || u.isEmpty) && errors.Is(foundErr, ErrAccessDenied)):
 		return ObjectInfo{}, foundErr
 	case found.Key == "" || abortOpen(ctx, u.m, u.key, u.record.UploadID) != nil: // the upload may still be open
 		return ObjectInfo{}, err

@@ -10,6 +10,13 @@ import (
 	"time"
 )
 
+// unread is a storage whose objects may be written, and not read or looked at.
+type unread struct{ *partWatcher }
+
+func (unread) Stat(context.Context, string) (ObjectInfo, error) {
+	return ObjectInfo{}, &Error{Kind: ErrAccessDenied}
+}
+
 // TestUploadEndedByAnother: an upload that another has ended before it had a part begins anew, once.
 func TestUploadEndedByAnother(t *testing.T) {
 	data := manyParts()
@@ -18,9 +25,11 @@ func TestUploadEndedByAnother(t *testing.T) {
 		stored int  // parts when it is ended
 		always bool // each time
 		swept  bool // with its record
+		denied bool // the object cannot be read
 		want   error
 	}{
 		{name: "before its first part"},
+		{name: "before its first part, where none may read", denied: true},
 		{name: "before its first part, each time", always: true, want: ErrNotFound},
 		{name: "after its first part", stored: 1, want: ErrNotFound},
 		{name: "with its record", swept: true, want: ErrNotFound},
@@ -56,7 +65,11 @@ func TestUploadEndedByAnother(t *testing.T) {
 					}
 					return nil
 				}
-				_, err := Upload(t.Context(), w, testKey, bytes.NewReader(data),
+				var storage ObjectStorage = w
+				if row.denied {
+					storage = unread{w}
+				}
+				_, err := Upload(t.Context(), storage, testKey, bytes.NewReader(data),
 					&UploadOptions{Journal: j, PutOptions: PutOptions{NoOverwrite: true}})
 				if !errors.Is(err, row.want) || ended == 0 {
 					t.Fatalf("error is %v, want %v; ended %d times", err, row.want, ended)
