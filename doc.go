@@ -60,7 +60,7 @@
 //   - What is written to a group is a compare-and-swap: TestMemoryGroups, TestMinIO, TestMemoryRacingWriters,
 //     TestMemoryReplay.
 //   - A batch, which is none, ends before others may begin, with clocks up to 15 minutes ahead; one that was superseded
-//     meanwhile is never read as another's: TestBatchEndsWithItsLease, TestLateBatch.
+//     meanwhile is never read as another's: TestBatchEndsWithItsLease, TestLateBatch, TestOrders.
 //   - In whatever order a group's events come, and whatever answers are lost, nothing undeclared is committed, no reader
 //     gets a mix, and nothing is stuck: TestOrders, TestOrdersAtRandom.
 //   - An upload in parts that fails is aborted, or its error names it; so is one that was begun and the answer lost:

@@ -32,8 +32,10 @@ func kindOf(err error) string {
 	return fmt.Sprint(err)
 }
 
-func (a *actor) group() *maskstore.Group {
-	g, err := maskstore.NewGroup(stops{a}, annotation, groupID, &maskstore.GroupOptions{Concurrency: 1})
+func (a *actor) group() *maskstore.Group { return a.groupOn(stops{a}) }
+
+func (a *actor) groupOn(s maskstore.ObjectStorage) *maskstore.Group {
+	g, err := maskstore.NewGroup(s, annotation, groupID, &maskstore.GroupOptions{Concurrency: 1})
 	if err != nil {
 		panic(err)
 	}
@@ -110,6 +112,8 @@ func (s save) begin(a *actor, g *maskstore.Group) *maskstore.GroupUpload {
 	return up
 }
 
+func begins(s save) func(*actor) { return func(a *actor) { s.begin(a, a.group()) } }
+
 // declares notes what an upload declares, under the name that it gives its creator.
 func (s save) declares(a *actor, d declared) string {
 	a.begins++
@@ -123,7 +127,18 @@ func (s save) declares(a *actor, d declared) string {
 }
 
 // uploads is a program's Upload, with the storage's credentials.
-func uploads(s save) func(*actor) {
+func uploads(s save) func(*actor) { return uploadsTo(s, (*actor).group) }
+
+// uploadsBatch is an Upload of more masks than it puts one by one, of a group whose ID is its own.
+func uploadsBatch(a *actor) {
+	s := save{version: 1}
+	for i := range maskstore.DefaultConcurrency + 1 {
+		s.slices = append(s.slices, i)
+	}
+	uploadsTo(s, func(a *actor) *maskstore.Group { return a.groupOn(batchStops{stops{a}}).AsNew() })(a)
+}
+
+func uploadsTo(s save, group func(*actor) *maskstore.Group) func(*actor) {
 	return func(a *actor) {
 		opts := &maskstore.GroupUploadOptions{}
 		opts.Creator, opts.Supersede = s.declares(a, declared{masks: s.masks(), hashed: true}), s.supersede
@@ -131,9 +146,9 @@ func uploads(s save) func(*actor) {
 		for _, i := range s.named() {
 			files = append(files, maskstore.MaskFile{Slice: i, Label: "liver", Body: maskstore.BytesBody(pngOf(i, s.version))})
 		}
-		_, err := a.group().Upload(context.Background(), files, opts)
+		_, err := group(a).Upload(context.Background(), files, opts)
 		a.want("Upload", err, maskstore.ErrUploadOpen, maskstore.ErrDeleted, maskstore.ErrSuperseded, maskstore.ErrIncomplete,
-			maskstore.ErrNotFound)
+			maskstore.ErrNotFound, maskstore.ErrExpired)
 	}
 }
 

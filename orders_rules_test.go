@@ -117,6 +117,8 @@ func (w *world) wrote(writer string, b before, key, etag string, data []byte, c 
 	l := w.ledger
 	w.note(writer, key, etag, data)
 	switch {
+	case c == writeCondition{} && key != manifestKey:
+		l.broken(l.judgeBatch(writer, b, key))
 	case b.etag == "" && !c.noOverwrite:
 		l.broken(fmt.Errorf("%s: was written over nothing without asking for nothing to lie there", key))
 	case b.etag != "" && c.ifMatch != b.etag:
@@ -129,6 +131,25 @@ func (w *world) wrote(writer string, b before, key, etag string, data []byte, c 
 	now := readManifest(data, etag)
 	l.manifest = now
 	l.broken(l.judge(b.manifest, now))
+}
+
+// judgeBatch says what is wrong with a write of a batch, which has no condition: it is over nothing, unless someone has
+// superseded its upload or deleted the group, and nobody else has begun.
+func (l *ledger) judgeBatch(writer string, b before, key string) error {
+	if b.manifest == nil || b.manifest.isTombstone() {
+		return nil
+	}
+	creator := b.manifest.Creator
+	if p := b.manifest.Pending; p != nil {
+		creator = p.Creator
+	}
+	switch own := strings.HasPrefix(creator, writer[:strings.LastIndex(writer, " ")+1]); {
+	case own && b.etag != "":
+		return fmt.Errorf("%s: was overwritten by a batch that nobody has superseded", key)
+	case !own && !strings.Contains(creator, "superseding"):
+		return fmt.Errorf("%s: was put by a batch after %s, which did not supersede it, had begun", key, creator)
+	}
+	return nil
 }
 
 // judge says what is wrong with a new manifest.

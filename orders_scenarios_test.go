@@ -3,6 +3,8 @@ package maskstore_test
 import (
 	"cmp"
 	"time"
+
+	"github.com/pacs-extension/maskstore"
 )
 
 // The clients and what lies there before them.
@@ -19,7 +21,7 @@ var (
 	bobTwo   = save{version: 2, supersede: true, slices: []int{0, 1}}
 )
 
-const pastURLs, pastGrace = 22 * time.Minute, 26 * time.Hour
+const pastURLs, pastLease, pastGrace = 22 * time.Minute, maskstore.UploadLease + 2*time.Minute, 26 * time.Hour
 
 var allFates = []fate{stopped, lost, late, twice}
 
@@ -29,6 +31,7 @@ func does(name string, run func(*actor)) func(*world) { return func(w *world) { 
 var (
 	remover = does("remover", deletes)
 	sweeper = does("sweeper", sweeps)
+	batch   = does("ann", uploadsBatch)
 )
 
 // revision is a committed revision, of one mask or of two.
@@ -74,6 +77,14 @@ var scenarios = []scenario{
 
 	{name: "Upload", actors: of(revision, does("ann", uploads(annTwo)), bobTakes.as("bob"))},
 	{name: "Upload twice", actors: of(does("ann", uploads(annTakes)), does("bob", uploads(bobTakes)))},
+
+	{name: "batch", actors: of(batch, bobTakes.as("bob"))},
+	{name: "batch, delete", actors: of(batch, remover)},
+	{name: "batch, sweep", actors: of(batch, sweeper, does("clock", clock(pastGrace)))},
+	{name: "batch, expiry", actors: of(batch, does("bob", begins(bob)), does("clock", clock(pastLease)))},
+	{name: "batch, Masks", deep: true, actors: of(batch, bobTakes.as("bob"), does("reader", readsMasks))},
+	{name: "faults, batch", deep: true, faults: 1, fates: allFates, actors: of(batch, bobTakes.as("bob"))},
+	{name: "faults, batch and delete", faults: 1, fates: allFates, actors: of(batch, remover)},
 
 	{name: "late PUT", deep: true, replays: 1, actors: of(ann.as("ann"), bobTakes.as("bob"))},
 	{name: "late PUT, re-save", deep: true, replays: 1, actors: of(revision, ann.as("ann"), bobTakes.as("bob"))},

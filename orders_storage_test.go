@@ -209,12 +209,13 @@ func (s stops) Put(
 		return maskstore.ObjectInfo{}, err
 	}
 	var info maskstore.ObjectInfo
-	writer := a.writer()
-	answered, err := a.do(ctx, call{op: "Put", key: key, isPut: true, isWrite: true}, func(ctx context.Context) (err error) {
+	writer, condition := a.writer(), writeCondition{opts.IfMatch, opts.NoOverwrite}
+	c := call{op: "Put", key: key, isPut: condition != writeCondition{}, isWrite: true}
+	answered, err := a.do(ctx, c, func(ctx context.Context) (err error) {
 		before := a.w.ledger.at(key)
 		info, err = a.w.server.Put(ctx, key, bytes.NewReader(data), opts)
 		if err == nil {
-			a.w.wrote(writer, before, key, info.ETag, data, writeCondition{opts.IfMatch, opts.NoOverwrite})
+			a.w.wrote(writer, before, key, info.ETag, data, condition)
 		}
 		return err
 	})
@@ -301,4 +302,29 @@ func (s stops) List(ctx context.Context, prefix string, opts *maskstore.ListOpti
 			yield(maskstore.ObjectInfo{}, err)
 		}
 	}
+}
+
+// batchStops is one that puts batches, mask by mask and without conditions. It stops at the two that others may put as well;
+// the rest comes with the second.
+type batchStops struct{ stops }
+
+func (s batchStops) As(target any) bool {
+	batch, ok := target.(*maskstore.BatchPutter)
+	if ok {
+		*batch = s
+	}
+	return ok
+}
+
+func (s batchStops) PutBatch(
+	ctx context.Context, items []maskstore.UploadItem, opts *maskstore.ParallelOptions,
+) ([]maskstore.ObjectInfo, error) {
+	infos, err := maskstore.UploadAll(ctx, s.stops, items[:2], opts)
+	if err != nil || s.a.gone {
+		return infos, err
+	}
+	s.a.free = true
+	defer func() { s.a.free = false }()
+	rest, err := maskstore.UploadAll(ctx, s.stops, items[2:], opts)
+	return append(infos, rest...), err
 }

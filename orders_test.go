@@ -3,6 +3,7 @@ package maskstore_test
 import (
 	"flag"
 	"fmt"
+	"os"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -11,7 +12,7 @@ import (
 )
 
 var (
-	ordersDeep  = flag.Bool("orders.deep", false, "run the scenarios that take minutes, too")
+	ordersDeep  = flag.Bool("orders.deep", os.Getenv("MASKSTORE_TEST_LONG") != "", "run the scenarios that take minutes, too")
 	ordersSeeds = flag.Int("orders.seeds", 500, "how many random orders to run of each crowd")
 	ordersAgain = flag.String("orders.again", "", "run this one order of the scenario that -run names")
 )

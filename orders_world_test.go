@@ -30,7 +30,7 @@ type world struct {
 	uniqueTags bool              // ETags tell writes apart, not contents
 	writes     map[string]int    // of each key whose writes are told apart
 	versions   map[string]digest // by ETag
-	deletes    int               // DELETEs that are under way and whose client has given up
+	unbound    int               // writes without a condition that are under way and whose client has given up
 	over       bool
 	trace      []string // nil: not wanted
 }
@@ -230,11 +230,11 @@ func (a *actor) do(ctx context.Context, c call, do func(context.Context) error) 
 	return true, do(ctx)
 }
 
-// fly lets a request that nobody waits for arrive at some later step. Deletes cannot be conditional: the library allows
-// them minutes to arrive, so the clock stands still for them.
+// fly lets a request that nobody waits for arrive at some later step. What has no condition, a DELETE or a batch, the
+// library allows minutes to arrive, so the clock stands still for it.
 func (w *world) fly(a *actor, c call, do func(context.Context) error) {
 	if !c.isPut {
-		w.deletes++
+		w.unbound++
 	}
 	flying := w.add(a.name+"'s "+c.op, nil)
 	flying.saw(a.history.String())
@@ -243,7 +243,7 @@ func (w *world) fly(a *actor, c call, do func(context.Context) error) {
 	go func() {
 		if <-flying.resume; !flying.gone {
 			if !c.isPut {
-				w.deletes--
+				w.unbound--
 			}
 			do(context.Background())
 		}
@@ -257,7 +257,7 @@ func clock(jumps ...time.Duration) func(*actor) {
 	return func(a *actor) {
 		for _, d := range jumps {
 			a.choose(func() []string {
-				if a.w.deletes > 0 {
+				if a.w.unbound > 0 {
 					return nil
 				}
 				return []string{"is " + d.String() + " later"}

@@ -25,7 +25,8 @@ import (
 // A server that does not trust its clients to say the same each time keeps upload ID, size and hashes in its database,
 // or gives them to the client in a token that it has signed itself. A Journal keeps ID and size until the upload ends.
 type PartsOptions struct {
-	// PutOptions, with Size; ContentType is for BeginParts, all else for CompleteParts: SHA256 has it read the object.
+	// PutOptions, with Size; ContentType is for BeginParts, all else for CompleteParts: SHA256 has it read the object. Servers
+	// keep the parts' SHA-256 alone: that of the whole is the caller's to record.
 	PutOptions
 	PartSHA256 []SHA256      // of the parts, in order; nil: none is known yet; a zero one: not yet, and its part gets no URL
 	TTL        time.Duration // of the URLs; 0: the storage's default

@@ -30,7 +30,8 @@ type Source interface {
 // Upload stores the source at key, all or nothing. Up to 16 MiB, and where the storage is no MultipartStorage, it is one
 // Put. A larger one goes in parts, each bound to its SHA-256 and none of them held in memory; of the whole it gives the
 // SHA-256 where opts have one, or a Journal. Where opts give a SHA-256, or the source changes meanwhile, what is not right
-// fails with ErrChecksum.
+// fails with ErrChecksum. Servers keep the parts' SHA-256 alone, by which Get verifies: that of the whole is the caller's to
+// record, and to give to Get.
 //
 // With a Journal an upload that fails, or whose process is killed, stays open, and the next call for the key goes on with
 // it. That one reads the source anew, and sends what is not stored yet or differs: the object is the source as the last

@@ -42,7 +42,8 @@ type ObjectStorage interface {
 	// off, or comes damaged, is the caller's to get again: what was read of it is with the caller already.
 	Get(ctx context.Context, key string, opts *GetOptions) (*Object, error)
 
-	// Stat describes the object.
+	// Stat describes the object. S3 and MinIO keep the SHA-256 of what Put, or a URL that binds it, has sent with one request;
+	// of all else, what went in parts or by a batch, SHA256 is zero.
 	Stat(ctx context.Context, key string) (ObjectInfo, error)
 
 	// Delete deletes objects, any number of them. Absent ones are no error. When some cannot be deleted, the rest

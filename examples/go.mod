@@ -2,7 +2,10 @@ module github.com/pacs-extension/maskstore/examples
 
 go 1.26.0
 
-require github.com/pacs-extension/maskstore v0.0.0
+require (
+	github.com/pacs-extension/maskstore v0.0.0
+	go.uber.org/goleak v1.3.0
+)
 
 require (
 	github.com/BurntSushi/toml v1.6.0 // indirect

@@ -21,7 +21,7 @@ import (
 // The fault table. Each test breaks the library's requests in one way, at many points, and prints its figures. By default
 // the points are few and spread; all are covered, in some minutes, by
 //
-//	MASKSTORE_TEST_LONG=1 go test -run TestFaults -v -timeout 60m ./integration/...
+//	MASKSTORE_TEST_LONG=1 go test -run TestFaults -v -timeout 60m . ./integration/...
 var wholeTable = os.Getenv("MASKSTORE_TEST_LONG") != ""
 
 // points gives the points from 1 to last: all of the table's many, or a few of them, the first and the last included.

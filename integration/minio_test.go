@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/pacs-extension/maskstore"
@@ -51,34 +52,69 @@ type unwrapper struct{ maskstore.ObjectStorage }
 
 func (u unwrapper) Unwrap() maskstore.ObjectStorage { return u.ObjectStorage }
 
-// conformance runs both suites over a storage on the server.
-func conformance(t *testing.T, server *miniotest.Server, newStorage func(t *testing.T) maskstore.ObjectStorage) {
+// conformance runs both suites over a storage on the server, after which nothing is left below mask/.
+func conformance(
+	t *testing.T, server *miniotest.Server, encryption string, wrap func(*maskstore.MinIO) maskstore.ObjectStorage,
+) {
 	t.Parallel() // most of it waits for the server
-	opts := &maskstoretest.Options{Client: server.Client}
-	t.Run("Storage", func(t *testing.T) { maskstoretest.Test(t, newStorage, opts) })
-	t.Run("Groups", func(t *testing.T) { maskstoretest.TestGroups(t, newStorage, opts) })
+	for name, suite := range map[string]func(
+		*testing.T, func(*testing.T) maskstore.ObjectStorage, *maskstoretest.Options,
+	){"Storage": maskstoretest.Test, "Groups": maskstoretest.TestGroups} {
+		t.Run(name, func(t *testing.T) {
+			begun := &begunUploads{RoundTripper: server.Client.Transport, keys: map[string]bool{}}
+			s := newMinIO(t, server, func(o *maskstore.S3Options) {
+				o.HTTPClient, o.Encryption = &http.Client{Transport: begun}, encryption
+			})
+			suite(t, func(t *testing.T) maskstore.ObjectStorage { return wrap(s) }, &maskstoretest.Options{Client: server.Client})
+			begun.wantNothingLeft(t, s)
+		})
+	}
 }
 
-func TestMinIO(t *testing.T) {
-	conformance(t, plain, func(t *testing.T) maskstore.ObjectStorage { return newMinIO(t, plain, nil) })
+// begunUploads notes the keys of the multipart uploads that requests begin: MinIO lists those that are open by key alone.
+type begunUploads struct {
+	http.RoundTripper
+	mu   sync.Mutex
+	keys map[string]bool
 }
 
-func TestMinIOOverTLSWithEncryption(t *testing.T) {
-	conformance(t, secure, func(t *testing.T) maskstore.ObjectStorage {
-		return newMinIO(t, secure, func(o *maskstore.S3Options) { o.Encryption = "AES256" })
-	})
+func (b *begunUploads) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.Method == http.MethodPost && r.URL.Query().Has("uploads") {
+		_, key, _ := strings.Cut(r.URL.Path[1:], "/") // behind the bucket
+		b.mu.Lock()
+		b.keys[key] = true
+		b.mu.Unlock()
+	}
+	return b.RoundTripper.RoundTrip(r)
 }
+
+// wantNothingLeft fails where there is an object, or an open upload.
+func (b *begunUploads) wantNothingLeft(t *testing.T, s *maskstore.MinIO) {
+	t.Helper()
+	for info, err := range s.List(t.Context(), "mask/", nil) {
+		t.Errorf("left over: %s, %v", info.Key, err)
+	}
+	for key := range b.keys {
+		for up, err := range s.ListMultipartUploads(t.Context(), key) {
+			t.Errorf("left open: upload %s of %s, %v", up.UploadID, key, err)
+		}
+	}
+	t.Logf("%s: 0 left over, of %d keys with uploads in parts too", t.Name(), len(b.keys))
+}
+
+func bare(s *maskstore.MinIO) maskstore.ObjectStorage { return s }
+
+func TestMinIO(t *testing.T) { conformance(t, plain, "", bare) }
+
+func TestMinIOOverTLSWithEncryption(t *testing.T) { conformance(t, secure, "AES256", bare) }
 
 func TestMinIOWrapped(t *testing.T) {
-	conformance(t, plain, func(t *testing.T) maskstore.ObjectStorage { return unwrapper{newMinIO(t, plain, nil)} })
+	conformance(t, plain, "", func(s *maskstore.MinIO) maskstore.ObjectStorage { return unwrapper{s} })
 }
 
 // TestMinIOObserved runs what hands out the capabilities itself, each wrapped too.
 func TestMinIOObserved(t *testing.T) {
-	t.Parallel()
-	maskstoretest.Test(t, func(t *testing.T) maskstore.ObjectStorage {
-		return new(maskstoretest.Faulty).Storage(newMinIO(t, plain, nil))
-	}, &maskstoretest.Options{Client: plain.Client})
+	conformance(t, plain, "", func(s *maskstore.MinIO) maskstore.ObjectStorage { return new(maskstoretest.Faulty).Storage(s) })
 }
 
 // TestS3 runs the S3 storage, which MinIO differs from in its defaults alone, against a server that is compatible with it.

@@ -90,6 +90,13 @@ var copyTests = map[string]func(*env){
 		e.wantErr(err, context.Canceled)
 		e.wantAbsent(e.key("dst"))
 	},
+	"ContextEndsOnTheWay": func(e *env) {
+		e.put(e.key("src"), "new", nil)
+		e.cancelled(func() { e.put(e.key("dst"), "old", nil) }, func(ctx context.Context) error {
+			_, err := e.copier().Copy(ctx, e.key("src"), e.key("dst"), nil)
+			return err
+		}, func(done bool) { e.wantEither("dst", "new", "old", done) })
+	},
 }
 
 func (e *env) copier() maskstore.Copier {

@@ -1,12 +1,24 @@
 package maskstoretest
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/pacs-extension/maskstore"
 )
 
 var deleteTests = map[string]func(*env){
+	"ContextEndsOnTheWay": func(e *env) {
+		keys := []string{e.key("a"), e.key("b"), e.key("c")}
+		e.cancelled(func() { e.putNames("a", "b", "c") }, func(ctx context.Context) error {
+			return e.storage.Delete(ctx, keys...)
+		}, func(done bool) {
+			if !done {
+				e.must(e.storage.Delete(e.Context(), keys...))
+			}
+			e.wantKeys("", nil)
+		})
+	},
 	"One": func(e *env) {
 		e.putNames("a", "b")
 		e.must(e.storage.Delete(e.Context(), e.key("a")))

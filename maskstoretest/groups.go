@@ -44,6 +44,7 @@ func TestGroups(t *testing.T, newStorage func(t *testing.T) maskstore.ObjectStor
 		{"Delete", groupDeleteTests},
 		{"Sweep", groupSweepTests},
 		{"Race", groupRaceTests},
+		{"Cancel", groupCancelTests},
 	} {
 		t.Run(area.name, func(t *testing.T) {
 			for name, test := range area.tests {

@@ -309,6 +309,27 @@ var multipartTests = map[string]func(*env){
 		e.wantParts(e.key("x"), id, up)
 		e.abort(e.key("x"), id)
 	},
+	"ContextEndsDuringCompletion": func(e *env) {
+		key, id := e.key("x"), ""
+		var up []maskstore.Part
+		complete := func(ctx context.Context) error {
+			_, err := e.multipart().CompleteMultipartUpload(ctx, key, id, up, nil)
+			return err
+		}
+		e.cancelled(func() {
+			e.must(e.storage.Delete(e.Context(), key))
+			id = e.begin(key, nil)
+			up = e.parts(key, id, map[int]string{1: pattern(maskstore.MinPartSize), 2: "the end"})
+		}, complete, func(done bool) {
+			if !done && complete(e.Context()) != nil { // a server may complete it still, or have begun to take it apart
+				e.abortNone(key, id)
+				if _, _, err := e.get(key, nil); errors.Is(err, maskstore.ErrNotFound) {
+					return
+				}
+			}
+			e.wantContent(key, pattern(maskstore.MinPartSize)+"the end")
+		})
+	},
 }
 
 func (e *env) begin(key string, opts *maskstore.PutOptions) (uploadID string) {

@@ -13,9 +13,17 @@ import (
 	"github.com/pacs-extension/maskstore/maskstoretest"
 )
 
-// newMemory gives a Memory that answers its signed URLs.
+// newMemory gives a Memory that answers its signed URLs, and in which nothing may be left.
 func newMemory(t *testing.T) maskstore.ObjectStorage {
 	m := &maskstore.Memory{}
+	t.Cleanup(func() {
+		for info, err := range m.List(context.Background(), "mask/", nil) {
+			t.Errorf("left over: %s, %v", info.Key, err)
+		}
+		for up, err := range m.ListMultipartUploads(context.Background(), "mask/") {
+			t.Errorf("left open: upload %s of %s, %v", up.UploadID, up.Key, err)
+		}
+	})
 	server := httptest.NewServer(m)
 	t.Cleanup(server.Close)
 	m.BaseURL = server.URL
@@ -56,13 +64,13 @@ func TestDeciding(t *testing.T) {
 
 // A storage that says what it cannot do passes.
 func TestBare(t *testing.T) {
-	maskstoretest.Test(t, func(t *testing.T) maskstore.ObjectStorage { return bare{&maskstore.Memory{}} },
+	maskstoretest.Test(t, func(t *testing.T) maskstore.ObjectStorage { return bare{newMemory(t)} },
 		&maskstoretest.Options{NoSigning: true, NoCopy: true, NoMultipart: true, NoBatch: true})
 }
 
 // A storage that signs nothing may still put in parts.
 func TestUnsigned(t *testing.T) {
-	maskstoretest.Test(t, func(t *testing.T) maskstore.ObjectStorage { return unsigned{&maskstore.Memory{}} },
+	maskstoretest.Test(t, func(t *testing.T) maskstore.ObjectStorage { return unsigned{newMemory(t).(*maskstore.Memory)} },
 		&maskstoretest.Options{NoSigning: true, NoBatch: true})
 }
 

@@ -173,6 +173,24 @@ var writeTests = map[string]func(*env){
 			e.wantContent(key, "old")
 		}
 	},
+	"ContextEndsWithABody": func(e *env) {
+		key := e.key("x")
+		e.put(key, "old", nil)
+		for _, n := range []int{1, 100_000, large} {
+			ctx, cancel := context.WithCancel(e.Context())
+			_, err := e.storage.Put(ctx, key, io.MultiReader(strings.NewReader(pattern(n)), &calling{cancel}), nil)
+			e.wantErr(err, context.Canceled)
+			e.wantContent(key, "old")
+		}
+	},
+	"ContextEndsOnTheWay": func(e *env) {
+		for _, n := range []int{1000, large} {
+			e.cancelled(func() { e.put(e.key("x"), "old", nil) }, func(ctx context.Context) error {
+				_, err := e.storage.Put(ctx, e.key("x"), strings.NewReader(pattern(n)), nil)
+				return err
+			}, func(done bool) { e.wantEither("x", pattern(n), "old", done) })
+		}
+	},
 }
 
 // race lets 32 writers put at once under a condition, and fails unless one of them does, and what it wrote is there.

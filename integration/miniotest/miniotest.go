@@ -30,6 +30,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"go.uber.org/goleak"
 
 	"github.com/pacs-extension/maskstore"
 )
@@ -176,7 +177,8 @@ func (s *Server) NewBucket(ctx context.Context) (string, error) {
 	return bucket, err
 }
 
-// Main is what TestMain calls: it starts the servers, runs the tests, and stops the servers, also after an interrupt.
+// Main is what TestMain calls: it starts the servers, runs the tests, and stops the servers, also after an interrupt. It
+// fails where the tests have left a goroutine.
 func Main(m *testing.M, servers map[**Server]Options) {
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	var started []*Server
@@ -205,7 +207,14 @@ func Main(m *testing.M, servers map[**Server]Options) {
 	}()
 	code := m.Run()
 	stop()
+	for _, s := range started {
+		s.Client.CloseIdleConnections()
+	}
 	started = nil
 	cancel()
+	if err := goleak.Find(); err != nil && code == 0 {
+		say("%v", err)
+		code = 1
+	}
 	os.Exit(code)
 }
