@@ -15,13 +15,15 @@ import (
 	"github.com/pacs-extension/maskstore/maskstoretest"
 )
 
-// cutter makes connections, of which it resets the first in place of one of the bytes that pass, heads included.
+// cutter makes connections, of which it resets the first in place of one of the bytes that pass, heads included, or flips one
+// of their bits.
 type cutter struct {
 	dial            func(ctx context.Context, network, address string) (net.Conn, error)
 	sentAt, comesAt int64 // counted from 1; 0: not
+	flipBit         int64 // of what comes, counted from 1; 0: none
 	dialled         atomic.Bool
 	sent, came      atomic.Int64 // of the first connection
-	resets          atomic.Int64
+	fired           atomic.Int64 // resets and flips
 }
 
 func (c *cutter) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
@@ -42,7 +44,7 @@ func (c *cutConn) reset() error {
 	c.once.Do(func() {
 		c.Conn.(*net.TCPConn).SetLinger(0)
 		c.Conn.Close()
-		c.c.resets.Add(1)
+		c.c.fired.Add(1)
 	})
 	return &net.OpError{Op: "read", Net: "tcp", Err: syscall.ECONNRESET}
 }
@@ -67,15 +69,23 @@ func (c *cutConn) Read(p []byte) (int, error) {
 		p = p[:min(int64(len(p)), left)]
 	}
 	n, err := c.Conn.Read(p)
+	if bit := c.c.flipBit - 1 - 8*c.c.came.Load(); c.c.flipBit > 0 && bit >= 0 && bit < int64(8*n) {
+		p[bit/8] ^= 1 << (bit % 8)
+		c.c.fired.Add(1)
+	}
 	c.c.came.Add(int64(n))
 	return n, err
 }
 
 // cut gives a storage whose first connection is cut.
 func (e *faultEnv) cut(sentAt, comesAt int64) (*maskstore.MinIO, *cutter, func()) {
+	return e.through(&cutter{sentAt: sentAt, comesAt: comesAt})
+}
+
+// through gives a storage whose connections c makes, one at a time.
+func (e *faultEnv) through(c *cutter) (*maskstore.MinIO, *cutter, func()) {
 	transport := e.transport()
-	c := &cutter{dial: transport.DialContext, sentAt: sentAt, comesAt: comesAt}
-	transport.DialContext = c.DialContext
+	c.dial, transport.DialContext, transport.MaxConnsPerHost = transport.DialContext, c.DialContext, 1
 	return e.over(transport), c, transport.CloseIdleConnections
 }
 
@@ -104,7 +114,7 @@ func TestFaultsReset(t *testing.T) {
 			defer closeIdle()
 			// Half of them on the condition that a second attempt after a lost answer finds broken.
 			_, err := s.Put(t.Context(), key, bytes.NewReader(data), &maskstore.PutOptions{NoOverwrite: at%2 == 0})
-			row.hit(int(cutter.resets.Load()), "%s, byte %d", name, at)
+			row.hit(int(cutter.fired.Load()), "%s, byte %d", name, at)
 			got := e.lies(key)
 			switch {
 			case err != nil:
@@ -130,7 +140,7 @@ func TestFaultsReset(t *testing.T) {
 		s, cutter, closeIdle := e.cut(0, at)
 		defer closeIdle()
 		got, err := readAll(t.Context(), s, key, nil)
-		row.hit(int(cutter.resets.Load()), "get, byte %d", at)
+		row.hit(int(cutter.fired.Load()), "get, byte %d", at)
 		switch {
 		case err == nil && bytes.Equal(got, data):
 			row.count("whole by another attempt")
