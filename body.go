@@ -14,7 +14,7 @@ import (
 type Body struct {
 	// Open gives a reader at the content's beginning, which the caller of Open closes, perhaps before its end. It may be
 	// called by several goroutines, and more than once though nothing fails, as Group.Upload does; it must give the same
-	// content each time.
+	// content each time. Close may come while a Read has blocked for a second, and is to end it: the call waits for both.
 	Open   func() (io.ReadCloser, error)
 	Size   int64  // in bytes; 0 only where the content is empty
 	SHA256 SHA256 // zero: unknown, and then not bound to the upload

@@ -403,6 +403,70 @@ func TestDirectUploadOfAWrongBody(t *testing.T) {
 	}
 }
 
+// A body whose Read blocks until it is closed holds no call up whose context has ended, or that was answered.
+func TestBodyThatBlocks(t *testing.T) {
+	denied := answer{status: 403, code: "AccessDenied"}
+	for _, row := range []struct {
+		name   string
+		answer bool // before the body has come
+		want   error
+	}{{"cancelled", false, context.Canceled}, {"refused", true, ErrAccessDenied}} {
+		for op, upload := range map[string]func(context.Context, *S3, Body) error{
+			"Upload": func(ctx context.Context, s *S3, body Body) error {
+				_, err := (&DirectUploader{Client: s.http}).Upload(ctx, signedTest("PUT"), body)
+				return err
+			},
+			"UploadPart": func(ctx context.Context, s *S3, body Body) error {
+				_, err := s.UploadPart(ctx, testKey, "id", 1, body)
+				return err
+			},
+		} {
+			inBubble(t, op+", "+row.name, func(t *testing.T) {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+				defer cancel()
+				began, gone := make(chan bool, 1), make(chan struct{})
+				body := Body{Size: 9, SHA256: SumSHA256([]byte("123456789")), Open: func() (io.ReadCloser, error) {
+					r, _ := io.Pipe()
+					return blockingBody{r, began, gone}, nil
+				}}
+				s := testS3(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					<-began
+					if !row.answer {
+						cancel()
+						stall(r)
+						return
+					}
+					w.Header().Set("Connection", "close") // else the server waits for the body
+					(&scripted{answers: []answer{denied}}).ServeHTTP(w, &http.Request{URL: r.URL, Body: http.NoBody})
+				}))
+				begun := time.Now()
+				err := upload(ctx, s, body)
+				if took := time.Since(begun); !errors.Is(err, row.want) || took > inTime {
+					t.Errorf("back after %v: %v", took, err)
+				}
+				select {
+				case <-gone:
+				default:
+					t.Error("it is still being read")
+				}
+			})
+		}
+	}
+}
+
+// blockingBody tells when it is read, and when that has ended.
+type blockingBody struct {
+	*io.PipeReader
+	began chan bool
+	gone  chan struct{}
+}
+
+func (b blockingBody) Read(p []byte) (int, error) {
+	b.began <- true
+	defer close(b.gone)
+	return b.PipeReader.Read(p)
+}
+
 // A body that a server refuses for its checksum, and that is not what it says by then, is not sent again.
 func TestDirectUploadOfAChangedBody(t *testing.T) {
 	gone := errors.New("gone")

@@ -224,7 +224,7 @@ type stalledBody struct {
 func (b *stalledBody) Read(p []byte) (int, error) {
 	if !b.once {
 		b.once = true
-		b.a.choose(func() []string { return []string{"the body of its PUT arrives"} })
+		b.a.choose(func() []string { return []string{bodyArrives} })
 		if b.a.gone {
 			return 0, io.ErrUnexpectedEOF
 		}
@@ -280,7 +280,7 @@ func lateURLs(n int) func(*actor) {
 			i := a.choose(func() []string {
 				var texts []string
 				for _, u := range a.w.urls {
-					texts = append(texts, "takes "+u.name)
+					texts = append(texts, takesURL+u.name)
 				}
 				return texts
 			})

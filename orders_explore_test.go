@@ -5,6 +5,7 @@ import (
 	"math"
 	"math/bits"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"testing/synctest"
 )
@@ -19,6 +20,32 @@ type scenario struct {
 	fates   []fate // how they may
 	stalls  bool   // the body of a PUT by URL arrives some time after its head
 	opaque  string // ETags are "salted" or "unique", not MD5s
+
+	met map[string]int // how often the runs met each disturbance; nil: not counted
+}
+
+// disturbed says how often the runs met what the scenario disturbs them by, and fails where that is never.
+func (s *scenario) disturbed(t *testing.T) string {
+	t.Helper()
+	var wanted, figures []string
+	if s.faults > 0 {
+		for _, f := range s.fates {
+			wanted = append(wanted, string(f))
+		}
+	}
+	if s.replays > 0 {
+		wanted = append(wanted, latePUT)
+	}
+	if s.stalls {
+		wanted = append(wanted, stalledPUT)
+	}
+	for _, what := range wanted {
+		figures = append(figures, fmt.Sprintf("%d × %s", s.met[what], what))
+		if s.met[what] == 0 {
+			t.Errorf("%s: no run has met %q", s.name, what)
+		}
+	}
+	return strings.Join(figures, "; ")
 }
 
 func (s *scenario) server() server {

@@ -33,12 +33,13 @@ func TestOrders(t *testing.T) {
 			if runsAgain(t, &s) {
 				return
 			}
+			s.met = map[string]int{}
 			x := explorer{scenario: &s}
 			x.explore(t)
 			if x.failed != nil {
 				reports(t, &s, x.order, x.failed)
 			}
-			t.Logf("%s: %d orders, by %d runs through %d states", s.name, x.total, x.runs, len(x.orders))
+			t.Logf("%s: %d orders, by %d runs through %d states; %s", s.name, x.total, x.runs, len(x.orders), s.disturbed(t))
 			orders.Add(x.total)
 			runs.Add(uint64(x.runs))
 		})
@@ -67,6 +68,7 @@ func TestOrdersOneByOne(t *testing.T) {
 func TestOrdersAtRandom(t *testing.T) {
 	for _, opaque := range []string{"", "salted", "unique"} {
 		s := crowd(opaque)
+		s.met = map[string]int{}
 		t.Run(s.name, func(t *testing.T) {
 			t.Parallel()
 			if runsAgain(t, &s) {
@@ -85,7 +87,7 @@ func TestOrdersAtRandom(t *testing.T) {
 					reports(t, &s, order, fmt.Errorf("seed %d: %w", seed, err))
 				}
 			}
-			t.Logf("%s: %d orders", s.name, *ordersSeeds)
+			t.Logf("%s: %d orders; %s", s.name, *ordersSeeds, s.disturbed(t))
 		})
 	}
 }

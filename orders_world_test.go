@@ -32,7 +32,8 @@ type world struct {
 	versions   map[string]digest // by ETag
 	unbound    int               // writes without a condition that are under way and whose client has given up
 	over       bool
-	trace      []string // nil: not wanted
+	trace      []string       // nil: not wanted
+	met        map[string]int // the scenario's
 }
 
 // givenURL is a signed PUT with what its client puts.
@@ -48,7 +49,7 @@ func newWorld(s *scenario) *world {
 	w := &world{parked: make(chan *actor), begun: time.Now(), writes: make(map[string]int), versions: make(map[string]digest)}
 	w.server = cmp.Or[server](s.server(), &plainServer{newMemory()})
 	w.ledger = newLedger(w)
-	w.uniqueTags = s.opaque == "unique"
+	w.uniqueTags, w.met = s.opaque == "unique", s.met
 	s.actors(w)
 	w.faults, w.fates, w.stalls, w.replays = s.faults, s.fates, s.stalls, s.replays > 0
 	if s.replays > 0 {
@@ -134,6 +135,24 @@ type step struct {
 
 func (s step) isFault() bool { return strings.HasSuffix(s.text, ")") }
 
+// disturbance names what the step does to others, or what becomes of its call; empty: nothing.
+func (s step) disturbance() string {
+	switch {
+	case s.isFault():
+		return strings.TrimSuffix(s.text[strings.LastIndex(s.text, "(")+1:], ")")
+	case strings.HasPrefix(s.text, takesURL):
+		return latePUT
+	case s.text == bodyArrives:
+		return stalledPUT
+	}
+	return ""
+}
+
+const (
+	takesURL, latePUT       = "takes ", "late PUT"
+	bodyArrives, stalledPUT = "the body of its PUT arrives", "stalled PUT"
+)
+
 func (w *world) steps() []step {
 	var steps []step
 	for _, a := range w.actors {
@@ -151,6 +170,9 @@ func (w *world) steps() []step {
 func (w *world) take(s step) {
 	if w.trace != nil {
 		w.trace = append(w.trace, s.a.name+": "+s.text)
+	}
+	if what := s.disturbance(); what != "" && w.met != nil {
+		w.met[what]++
 	}
 	s.a.saw("at", w.elapsed.String(), s.text)
 	s.a.resume <- s.option

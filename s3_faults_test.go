@@ -187,6 +187,9 @@ func TestS3DamagedOnTheWay(t *testing.T) {
 			}))
 			opened = 0
 			err := row.do(t.Context(), s, "id")
+			if fired := min(int(damaged.Load()), row.damaged); fired != row.damaged {
+				t.Errorf("%d requests were damaged; want %d", fired, row.damaged)
+			}
 			if !errors.Is(err, row.want) || (err == nil) != (row.want == nil) || b.count(row.sort) != row.requests ||
 				opened != row.opened {
 				t.Errorf("%v after %d requests, opened %d times", err, b.count(row.sort), opened)

@@ -48,7 +48,7 @@ const (
 )
 
 func sortOf(r *http.Request) string {
-	for _, name := range []string{"uploads", "partNumber", "uploadId"} {
+	for _, name := range []string{"uploads", "partNumber", "uploadId", "delete", "list-type"} {
 		if r.URL.Query().Has(name) {
 			return r.Method + " " + name
 		}

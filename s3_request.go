@@ -53,7 +53,8 @@ func (s *S3) once(ctx context.Context, q *request) (*http.Response, *failure) {
 		if err != nil {
 			return nil, &failure{err: &Error{Err: err}}
 		}
-		content = &source{r: newVerifier(r, q.body.Size, SHA256{}), c: r} // the server verifies the checksum
+		content = newSource(newVerifier(r, q.body.Size, SHA256{}), r) // the server verifies the checksum
+		defer context.AfterFunc(ctx, func() { content.Close() })()    // the transport waits for a Read that blocks
 		body = content
 	}
 	req, err := u.Request(ctx, body)

@@ -34,7 +34,7 @@ type ObjectStorage interface {
 
 	// Put stores all of body, or nothing: when it fails, what lay at the key still lies there, and no part of an
 	// upload is left. It reads body, which may be empty and not nil, to its end and does not close it. An error of body's
-	// Read is returned.
+	// Read is returned; one that blocks is waited for, even once ctx has ended.
 	Put(ctx context.Context, key string, body io.Reader, opts *PutOptions) (ObjectInfo, error)
 
 	// Get opens the object. It fails before it returns, never on the first read, where the object is missing or

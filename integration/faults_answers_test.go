@@ -190,8 +190,9 @@ func TestFaultsLostAnswer(t *testing.T) {
 	each(all, 16, func(l loss) {
 		row.count("calls")
 		key := l.prepare(e)
-		s, _ := e.faulty(times(l.n, l.op, l.fault))
+		s, f := e.faulty(times(l.n, l.op, l.fault))
 		err := l.do(t.Context(), s, key)
+		row.hit(len(f.Fired()), "%s, the answer to %s lost", l.name, l.op)
 		if !errors.Is(err, l.want) || !l.done(e, key) {
 			row.count("wrong outcomes")
 			t.Errorf("%s, the answer to %s lost %d times as %+v: %v; want %v", l.name, l.op, l.n, l.fault.Answer, err, l.want)
@@ -246,8 +247,9 @@ func TestFaultsEmptySuccess(t *testing.T) {
 	each(all, 32, func(p point) {
 		row.count("answers")
 		key := p.prepare(e)
-		s, _ := e.faulty(times(p.n, p.op, p.fault))
+		s, f := e.faulty(times(p.n, p.op, p.fault))
 		err := p.do(t.Context(), s, key)
+		row.hit(len(f.Fired()), "%s: %s in answer to %s", p.name, p.body, p.op)
 		switch {
 		case err == nil && (p.want != nil || !p.done(e, key)):
 			row.count("false successes")

@@ -100,7 +100,7 @@ func TestFaultsBurst(t *testing.T) {
 								"%d of %d failed, %d attempts, %d of them refused, through after %v",
 								burst, name, max(concurrency, maskstore.DefaultConcurrency), wait, failed, masks, attempts, refused,
 								time.Since(begun).Round(time.Millisecond))
-							if err != nil || len(server.stored) != masks || attempts > 5*masks {
+							if err != nil || len(server.stored) != masks || attempts > 5*masks || refused == 0 {
 								t.Errorf("%d stored, %d attempts, such as %v", len(server.stored), attempts,
 									strings.SplitN(fmt.Sprint(err), "\n", 2)[0])
 							}

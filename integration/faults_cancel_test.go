@@ -112,6 +112,7 @@ func TestFaultsCancelled(t *testing.T) {
 		s, ctx := e.cancelAt(p.n, p.before)
 		begun := time.Now()
 		err := p.do(ctx, s, key)
+		row.hit(ended(ctx), "%s, request %d, before it %v", p.name, p.n, p.before)
 		if took := time.Since(begun); took > patience {
 			row.count("late")
 			t.Errorf("%s, cancelled at request %d: came back after %v", p.name, p.n, took)

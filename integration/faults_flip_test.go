@@ -75,8 +75,9 @@ func TestFaultsFlippedBit(t *testing.T) {
 			if row.op != "" {
 				plan = first(row.op, maskstoretest.Fault{Request: maskstoretest.Damage{FlipBit: bit}})
 			}
-			s, _ := e.faulty(plan)
+			s, f := e.faulty(plan)
 			got, err := row.do(s, e.key())
+			figures.hit(len(f.Fired()), "%s, bit %d", row.name, bit)
 			switch {
 			case err != nil && row.op != "":
 				figures.count("not mended by another attempt")

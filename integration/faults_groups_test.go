@@ -10,6 +10,7 @@ import (
 	"image/png"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -231,7 +232,10 @@ func TestFaultsGroupLostAnswer(t *testing.T) {
 		each(points(4, 1<<20, job.count(t, e.sound, overMinIO)), 16, func(n int64) {
 			requests.count("requests")
 			g := job.prepare(t, e.sound)
-			if err := job.do(t.Context(), overMinIO(at(int(n), maskstoretest.Fault{Done: true})), g); err != nil || !job.done(g) {
+			f := at(int(n), maskstoretest.Fault{Done: true})
+			err := job.do(t.Context(), overMinIO(f), g)
+			requests.hit(len(f.Fired()), "%s, request %d", job.name, n)
+			if err != nil || !job.done(g) {
 				requests.count("wrong outcomes")
 				t.Errorf("%s, the answer to request %d lost: %v", job.name, n, err)
 			}
@@ -240,7 +244,9 @@ func TestFaultsGroupLostAnswer(t *testing.T) {
 			for _, fault := range []maskstoretest.Fault{{Done: true}, {Err: errors.New("boom")}} {
 				calls.count("calls")
 				g := job.prepare(t, memory)
-				err := job.do(t.Context(), overMemory(at(int(n), fault)), g)
+				f := at(int(n), fault)
+				err := job.do(t.Context(), overMemory(f), g)
+				calls.hit(len(f.Fired()), "%s, call %d", job.name, n)
 				if err == nil {
 					calls.count("got over it")
 				} else {
@@ -265,14 +271,14 @@ func TestFaultsGroupLostAnswer(t *testing.T) {
 // canceller ends a context as the answer to the nth request has come.
 type canceller struct {
 	next   http.RoundTripper
-	f      *maskstoretest.Faulty
-	n      int
+	left   atomic.Int64 // until the last of them
 	cancel context.CancelFunc
 }
 
 func (c *canceller) RoundTrip(r *http.Request) (*http.Response, error) {
+	last := c.left.Add(-1) == 0
 	resp, err := c.next.RoundTrip(r)
-	if len(c.f.Calls()) == c.n {
+	if last {
 		c.cancel()
 	}
 	return resp, err
@@ -294,9 +300,19 @@ func (e *faultEnv) cancelAt(n int, before bool) (s *maskstore.MinIO, ctx context
 	}}
 	transport := f.RoundTripper(e.opts.HTTPClient.Transport)
 	if !before {
-		transport = &canceller{transport, f, n, cancel}
+		c := &canceller{next: transport, cancel: cancel}
+		c.left.Store(int64(n))
+		transport = c
 	}
 	return e.over(transport), ctx
+}
+
+// ended tells how often the context was ended.
+func ended(ctx context.Context) int {
+	if ctx.Err() == nil {
+		return 0
+	}
+	return 1
 }
 
 // patience is how long a call may take to come back after its context has ended: more than it needs on a machine that is
@@ -318,6 +334,7 @@ func TestFaultsGroupCancelled(t *testing.T) {
 				s, ctx := e.cancelAt(int(n), before)
 				begun := time.Now()
 				err := job.do(ctx, s, g)
+				row.hit(ended(ctx), "%s, request %d, before it %v", job.name, n, before)
 				if took := time.Since(begun); took > patience {
 					row.count("late")
 					t.Errorf("%s, cancelled at request %d: came back after %v", job.name, n, took)

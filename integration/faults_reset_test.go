@@ -15,12 +15,15 @@ import (
 	"github.com/pacs-extension/maskstore/maskstoretest"
 )
 
-// cutter makes connections, of which it resets the first in place of one of the bytes that pass, heads included.
+// cutter makes connections, of which it resets the first in place of one of the bytes that pass, heads included, or flips one
+// of their bits.
 type cutter struct {
 	dial            func(ctx context.Context, network, address string) (net.Conn, error)
 	sentAt, comesAt int64 // counted from 1; 0: not
+	flipBit         int64 // of what comes, counted from 1; 0: none
 	dialled         atomic.Bool
 	sent, came      atomic.Int64 // of the first connection
+	fired           atomic.Int64 // resets and flips
 }
 
 func (c *cutter) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
@@ -41,6 +44,7 @@ func (c *cutConn) reset() error {
 	c.once.Do(func() {
 		c.Conn.(*net.TCPConn).SetLinger(0)
 		c.Conn.Close()
+		c.c.fired.Add(1)
 	})
 	return &net.OpError{Op: "read", Net: "tcp", Err: syscall.ECONNRESET}
 }
@@ -65,15 +69,23 @@ func (c *cutConn) Read(p []byte) (int, error) {
 		p = p[:min(int64(len(p)), left)]
 	}
 	n, err := c.Conn.Read(p)
+	if bit := c.c.flipBit - 1 - 8*c.c.came.Load(); c.c.flipBit > 0 && bit >= 0 && bit < int64(8*n) {
+		p[bit/8] ^= 1 << (bit % 8)
+		c.c.fired.Add(1)
+	}
 	c.c.came.Add(int64(n))
 	return n, err
 }
 
 // cut gives a storage whose first connection is cut.
 func (e *faultEnv) cut(sentAt, comesAt int64) (*maskstore.MinIO, *cutter, func()) {
+	return e.through(&cutter{sentAt: sentAt, comesAt: comesAt})
+}
+
+// through gives a storage whose connections c makes, one at a time.
+func (e *faultEnv) through(c *cutter) (*maskstore.MinIO, *cutter, func()) {
 	transport := e.transport()
-	c := &cutter{dial: transport.DialContext, sentAt: sentAt, comesAt: comesAt}
-	transport.DialContext = c.DialContext
+	c.dial, transport.DialContext, transport.MaxConnsPerHost = transport.DialContext, c.DialContext, 1
 	return e.over(transport), c, transport.CloseIdleConnections
 }
 
@@ -98,10 +110,11 @@ func TestFaultsReset(t *testing.T) {
 		each(points(64, 1<<20, int(direction.last)), 64, func(at int64) {
 			row.count("points")
 			key := e.key()
-			s, _, closeIdle := e.cut(direction.cut(at))
+			s, cutter, closeIdle := e.cut(direction.cut(at))
 			defer closeIdle()
 			// Half of them on the condition that a second attempt after a lost answer finds broken.
 			_, err := s.Put(t.Context(), key, bytes.NewReader(data), &maskstore.PutOptions{NoOverwrite: at%2 == 0})
+			row.hit(int(cutter.fired.Load()), "%s, byte %d", name, at)
 			got := e.lies(key)
 			switch {
 			case err != nil:
@@ -124,9 +137,10 @@ func TestFaultsReset(t *testing.T) {
 	row := newTally(t)
 	each(points(64, 1<<20, int(whole.came.Load())), 64, func(at int64) {
 		row.count("points")
-		s, _, closeIdle := e.cut(0, at)
+		s, cutter, closeIdle := e.cut(0, at)
 		defer closeIdle()
 		got, err := readAll(t.Context(), s, key, nil)
+		row.hit(int(cutter.fired.Load()), "get, byte %d", at)
 		switch {
 		case err == nil && bytes.Equal(got, data):
 			row.count("whole by another attempt")
@@ -201,7 +215,7 @@ func TestFaultsResetParts(t *testing.T) {
 		row.count("points")
 		part, within := (at-1)/maskstore.MinPartSize, (at-1)%maskstore.MinPartSize+1
 		n := int64(-1) // of the parts before
-		s, _ := e.faulty(func(c maskstoretest.Call) maskstoretest.Fault {
+		s, f := e.faulty(func(c maskstoretest.Call) maskstoretest.Fault {
 			if c.Op != "UploadPart" {
 				return maskstoretest.Fault{}
 			}
@@ -212,6 +226,7 @@ func TestFaultsResetParts(t *testing.T) {
 		})
 		key := e.key()
 		check(row, key, putInParts(t.Context(), s, key, data, nil))
+		row.hit(len(f.Fired()), "byte %d", at)
 	})
 	row.print("reset within 12 MiB in parts, sent", []string{"points"}, "failed", "lost", "corrupt", "parts left",
 		"empty uploads left")
@@ -229,9 +244,10 @@ func TestFaultsResetParts(t *testing.T) {
 	}
 	each(all, 8, func(p point) {
 		row.count("points")
-		s, _ := e.faulty(first(p.op, maskstoretest.Fault{Response: maskstoretest.Damage{ResetAt: p.at}}))
+		s, f := e.faulty(first(p.op, maskstoretest.Fault{Response: maskstoretest.Damage{ResetAt: p.at}}))
 		key := e.key()
 		check(row, key, putInParts(t.Context(), s, key, data, &maskstore.PutOptions{NoOverwrite: true}))
+		row.hit(len(f.Fired()), "byte %d of the answer to %s", p.at, p.op)
 	})
 	row.print("reset within the answers to 12 MiB in parts", []string{"points"}, "failed", "lost", "corrupt", "parts left",
 		"empty uploads left")

@@ -55,13 +55,22 @@ func (c *tally) add(what string, n int) {
 	c.counts[what] += n
 }
 
+// hit counts the faults that had an effect at a point. Without one the point proves nothing, and fails.
+func (c *tally) hit(fired int, point string, args ...any) {
+	c.Helper()
+	c.add("faults that fired", fired)
+	if fired == 0 {
+		c.Errorf("no fault fired: "+point, args...)
+	}
+}
+
 // print prints the row. What must not be is named, and fails it unless it is 0.
 func (c *tally) print(row string, good []string, bad ...string) {
 	c.Helper()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var figures []string
-	for _, what := range good {
+	for _, what := range append(good, "faults that fired") {
 		figures = append(figures, fmt.Sprintf("%d %s", c.counts[what], what))
 	}
 	for _, what := range bad {

@@ -20,7 +20,7 @@ func TestFaultsServerKilled(t *testing.T) {
 			t.Parallel()
 			site := newSite(t, 1, t.TempDir())
 			site.files = noise(atLength(100, 400))
-			points, rodeOut, lost := 0, 0, 0
+			points, rodeOut, tooLate, lost := 0, 0, 0, 0
 			usual := time.Duration(0)
 			for points < atLength(5, 50) {
 				s := newSave(site)
@@ -42,32 +42,44 @@ func TestFaultsServerKilled(t *testing.T) {
 					continue
 				case <-time.After(after):
 				}
+				broken := site.broken.Load()
 				if err := site.nodes.Kill(0); err != nil {
 					t.Fatal(err)
 				}
 				patient := points%2 == 0
+				settle, what, during := s.settle, "settled", true
 				if !patient {
 					giveUp()
-					if err := <-done; err != nil && !isTyped(err, context.Canceled) {
+					err := <-done
+					if during = err != nil; during && !isTyped(err, context.Canceled) {
 						t.Errorf("given up after %v of %v: error is %#v", after, usual, err)
 					}
 				}
 				if err := site.nodes.Restart(0); err != nil {
 					t.Fatal(err)
 				}
-				settle, what := s.settle, "settled"
 				if patient {
 					settle, what = func(context.Context) error { return <-done }, "ridden out"
-					rodeOut++
 				}
 				if err := settle(t.Context()); err != nil {
 					t.Errorf("killed after %v of %v, %s: %v", after, usual, what, err)
 				}
-				points++
+				if patient {
+					during = site.broken.Load() > broken
+				}
+				switch {
+				case !during: // the upload had just ended
+					tooLate++
+				case patient:
+					rodeOut++
+					fallthrough
+				default:
+					points++
+				}
 				lost += s.lost(t)
 			}
-			say(t, "minio -9, %s: %d points, %d ridden out, %d given up and settled, %d lost, %d uploads left",
-				name, points, rodeOut, points-rodeOut, lost, site.left)
+			say(t, "minio -9, %s: %d points within the upload (%d more came too late), %d ridden out, %d given up and settled, "+
+				"%d lost, %d uploads left", name, points, tooLate, rodeOut, points-rodeOut, lost, site.left)
 			if lost > 0 {
 				t.Errorf("%d lost", lost)
 			}

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -62,8 +63,23 @@ type site struct {
 	files   []maskstore.MaskFile
 	large   string // a file that goes in parts
 	sum     maskstore.SHA256
-	journal string // of the uploads in parts
-	left    int    // uploads in parts that nobody knows of
+	journal string       // of the uploads in parts
+	left    int          // uploads in parts that nobody knows of
+	broken  atomic.Int64 // requests that got no answer
+}
+
+// watched is a site's transport, which counts the requests that get no answer.
+type watched struct {
+	http.RoundTripper
+	broken *atomic.Int64
+}
+
+func (w *watched) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := w.RoundTripper.RoundTrip(r)
+	if err != nil && r.Context().Err() == nil {
+		w.broken.Add(1)
+	}
+	return resp, err
 }
 
 // newSite gives a site of n nodes for this test alone.
@@ -78,6 +94,7 @@ func newSite(t *testing.T, n int, dir string) *site {
 		// it completes an upload may lose both the upload and the object.
 		s.nodes.Client.Transport.(*http.Transport).ResponseHeaderTimeout = time.Minute
 	}
+	s.nodes.Client = &http.Client{Transport: &watched{s.nodes.Client.Transport, &s.broken}}
 	var err error
 	if s.bucket, err = s.nodes.NewBucket(t.Context()); err != nil {
 		t.Fatal(err)
