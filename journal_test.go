@@ -77,6 +77,7 @@ func TestDirJournalRecordsEnd(t *testing.T) {
 		}
 	}
 	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
 	var errs []error
 	for _, err := range j.Records(ctx) {
 		errs = append(errs, err)
