@@ -78,7 +78,8 @@
 //     range where Verify asks for it: TestFaultsFlippedBit, TestS3GetFlippedBits, TestDownloadFileFails.
 //   - A body that was damaged on its way is sent again, and what of a group came damaged is got once more:
 //     TestS3DamagedOnTheWay, TestDirectUpload, TestGroupReadsAgain.
-//   - A signature binds all that it is made for, byte by byte: TestVerifyEveryByte, TestAgainstSDK, FuzzVerify.
+//   - A signature binds all that it is made for, byte by byte, and no header beside it takes its place: TestVerifyEveryByte,
+//     TestAgainstSDK, FuzzVerify, TestUnsignedHeaders.
 //   - Complete commits proven masks only, and says what is wrong with the others, decoding nothing: TestMemoryGroups,
 //     TestCompleteJudgesPNGs.
 //   - A metadata.json that someone else wrote costs bounded memory, and reaches nothing outside its group:

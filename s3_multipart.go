@@ -136,8 +136,8 @@ func (s *S3) UploadPartURL(
 	if err = cmp.Or(checkPartURL(key, uploadID, partNumber, o), err, ctx.Err()); err != nil {
 		return SignedURL{}, opError(op, key, nil, err)
 	}
-	r := &sigv4.Request{Method: http.MethodPut, Query: partQuery(uploadID, partNumber)}
-	u, err := s.sign(ctx, s.public, key, r, uploadHeaders(nil, o), ttl, o.Size)
+	r := &sigv4.Request{Method: http.MethodPut, Query: append(partQuery(uploadID, partNumber), s.forbidden...)}
+	u, err := s.sign(ctx, s.public, key, r, append(uploadHeaders(nil, o), s.forbidden...), ttl, o.Size)
 	return u, opError(op, key, nil, err)
 }
 

@@ -89,7 +89,7 @@ func presign(s *sigv4.Signer, c sigv4.Credentials, r *sigv4.Request, bound []sig
 	header := make(http.Header, len(bound))
 	values := make([]string, len(bound)) // of all headers, in one piece
 	for i, h := range bound {
-		if h.Name != "content-length" {
+		if h.Name != "content-length" && h.Value != "" { // else the client must not send it
 			values[i] = h.Value
 			header[canonicalName(h.Name)] = values[i : i+1 : i+1]
 		}
