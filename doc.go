@@ -80,6 +80,8 @@
 //     TestS3DamagedOnTheWay, TestDirectUpload, TestGroupReadsAgain.
 //   - A signature binds all that it is made for, byte by byte, and no header beside it takes its place: TestVerifyEveryByte,
 //     TestAgainstSDK, FuzzVerify, TestUnsignedHeaders.
+//   - What README.md says that the server's credentials need is enough, and all of it is needed: TestMinIOUnderThePolicy,
+//     TestPolicyAllowsNoMore.
 //   - Complete commits proven masks only, and says what is wrong with the others, decoding nothing: TestMemoryGroups,
 //     TestCompleteJudgesPNGs.
 //   - A metadata.json that someone else wrote costs bounded memory, and reaches nothing outside its group:
