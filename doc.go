@@ -72,7 +72,8 @@
 //   - A connection cut at any byte, a lost answer, and a success that is none lose nothing and leave no part:
 //     TestFaultsReset, TestFaultsResetParts, TestFaultsLostAnswer, TestFaultsEmptySuccess.
 //   - A server that is busy for seconds fails nothing; one that stalls or is full gives a typed error in time: TestStalls,
-//     TestFaultsBurst, TestFaultsSickServer, TestFaultsDiskFull, TestFaultsNodeKilled, TestFaultsTwoNodesKilled.
+//     TestFaultsBurst, TestFaultsSickServer, TestFaultsStalledConnection, TestFaultsDiskFull, TestFaultsNodeKilled,
+//     TestFaultsTwoNodesKilled.
 //   - A clock that is too far off for signatures is told, and how far: TestFaultsClock, TestFaultsClockOfAnother.
 //   - A flipped bit is told, on the way there and back, wherever a SHA-256 is known, of the object or of its parts; in a
 //     range where Verify asks for it: TestFaultsFlippedBit, TestS3GetFlippedBits, TestDownloadFileFails.
