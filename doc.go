@@ -72,13 +72,17 @@
 //   - A connection cut at any byte, a lost answer, and a success that is none lose nothing and leave no part:
 //     TestFaultsReset, TestFaultsResetParts, TestFaultsLostAnswer, TestFaultsEmptySuccess.
 //   - A server that is busy for seconds fails nothing; one that stalls or is full gives a typed error in time: TestStalls,
-//     TestFaultsBurst, TestFaultsSickServer, TestFaultsDiskFull, TestFaultsNodeKilled, TestFaultsTwoNodesKilled.
+//     TestFaultsBurst, TestFaultsSickServer, TestFaultsStalledConnection, TestFaultsDiskFull, TestFaultsNodeKilled,
+//     TestFaultsTwoNodesKilled.
 //   - A clock that is too far off for signatures is told, and how far: TestFaultsClock, TestFaultsClockOfAnother.
 //   - A flipped bit is told, on the way there and back, wherever a SHA-256 is known, of the object or of its parts; in a
 //     range where Verify asks for it: TestFaultsFlippedBit, TestS3GetFlippedBits, TestDownloadFileFails.
 //   - A body that was damaged on its way is sent again, and what of a group came damaged is got once more:
 //     TestS3DamagedOnTheWay, TestDirectUpload, TestGroupReadsAgain.
-//   - A signature binds all that it is made for, byte by byte: TestVerifyEveryByte, TestAgainstSDK, FuzzVerify.
+//   - A signature binds all that it is made for, byte by byte, and no header beside it takes its place: TestVerifyEveryByte,
+//     TestAgainstSDK, FuzzVerify, TestUnsignedHeaders.
+//   - What README.md says that the server's credentials need is enough, and all of it is needed: TestMinIOUnderThePolicy,
+//     TestPolicyAllowsNoMore.
 //   - Complete commits proven masks only, and says what is wrong with the others, decoding nothing: TestMemoryGroups,
 //     TestCompleteJudgesPNGs.
 //   - A metadata.json that someone else wrote costs bounded memory, and reaches nothing outside its group:

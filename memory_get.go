@@ -39,7 +39,7 @@ func (m *Memory) serveGet(w http.ResponseWriter, r *http.Request, key string) er
 	h.Set("Accept-Ranges", "bytes")
 	h.Set("Content-Type", info.ContentType)
 	query := r.URL.Query()
-	for _, name := range []string{"Content-Type", "Content-Disposition", "Cache-Control"} {
+	for _, name := range []string{"Content-Type", "Content-Disposition", "Content-Encoding", "Cache-Control"} {
 		if value := query.Get("response-" + strings.ToLower(name)); value != "" {
 			h.Set(name, value)
 		}

@@ -96,6 +96,8 @@ func TestMemoryServesItsURLs(t *testing.T) {
 		answer, body = send(t, client, signedRequest(t, get, err, ""))
 		want := http.Header{
 			"Accept-Ranges":       {"bytes"},
+			"Cache-Control":       {"private, no-cache"},
+			"Content-Encoding":    {"identity"},
 			"Content-Disposition": {"attachment; filename*=utf-8''%EA%B0%84%201.png"},
 			"Content-Length":      {fmt.Sprint(len(content))},
 			"Content-Type":        {"image/x-test"},

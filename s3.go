@@ -54,7 +54,8 @@ type S3Options struct {
 type S3 struct {
 	bucket      string
 	region      string
-	encryption  string // of each write; empty: not asked for
+	encryption  string        // of each write; empty: not asked for
+	forbidden   []sigv4.Param // headers that are no part of a signed PUT; in its query, and signed as headers
 	defaultTTL  time.Duration
 	maxTTL      time.Duration
 	own, public location // as this process, and as clients reach the bucket
@@ -295,8 +296,9 @@ func (s *S3) UploadURL(ctx context.Context, key string, opts *UploadURLOptions) 
 	if err = cmp.Or(ValidKey(key), o.check(), err, ctx.Err()); err != nil {
 		return SignedURL{}, opError("UploadURL", key, nil, err)
 	}
-	var buffer [6]sigv4.Param // of all headers there are
-	u, err := s.sign(ctx, s.public, key, &sigv4.Request{Method: http.MethodPut}, s.uploadHeaders(buffer[:0], o), ttl, o.Size)
+	var buffer [9]sigv4.Param // of all headers there are
+	bound := append(s.uploadHeaders(buffer[:0], o), s.forbidden...)
+	u, err := s.sign(ctx, s.public, key, &sigv4.Request{Method: http.MethodPut, Query: s.forbidden}, bound, ttl, o.Size)
 	return u, opError("UploadURL", key, nil, err)
 }
 

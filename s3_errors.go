@@ -112,6 +112,8 @@ func (s *S3) explain(kind error, status int, code string, header http.Header, er
 	case region != "" && region != s.region && (status == http.StatusBadRequest || status/100 == 3):
 		// Whatever the code: to a PUT MinIO answers MissingFields, and to a HEAD there is none.
 		kind, err = ErrWrongRegion, inRegion(region, err)
+	case kind == ErrWrongRegion && code == "" && region == s.region && status == http.StatusBadRequest:
+		kind = ErrBadResponse // to a HEAD, such as of an object that is encrypted by a client's key
 	case kind == ErrClockSkew || kind == ErrExpired && code == "AccessDenied",
 		kind == ErrAccessDenied && code == "" && clocks.ahead.Abs() > maxClockSkew: // to a HEAD there is no code
 		kind, err = ErrClockSkew, fmt.Errorf("%v: %w", clocks, err)

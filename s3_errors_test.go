@@ -97,6 +97,9 @@ func TestS3Refusals(t *testing.T) {
 		{"redirect with a location", answer{status: 307, code: "TemporaryRedirect", header: map[string]string{
 			"X-Amz-Bucket-Region": "us-west-2", "Location": "http://other.test/"}}, ErrWrongRegion, "us-west-2", 1},
 		{"region", answer{status: 400, code: "AuthorizationHeaderMalformed", header: region}, ErrWrongRegion, "us-west-2", 1},
+		{"encrypted by a client's key", answer{
+			status: 400, code: "InvalidRequest", header: map[string]string{"X-Amz-Bucket-Region": "eu-central-1"},
+		}, ErrBadResponse, "", 1},
 		{"clock", answer{status: 403, code: "RequestTimeTooSkewed", header: map[string]string{"Date": "Mon, 01 Jan 2035 00:00:00 GMT"}},
 			ErrClockSkew, "Mon, 01 Jan 2035 00:00:00 GMT", 1},
 		{"throttled", answer{status: 503, code: "SlowDown"}, ErrThrottled, "", 10},

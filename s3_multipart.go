@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"iter"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 
@@ -135,8 +136,8 @@ func (s *S3) UploadPartURL(
 	if err = cmp.Or(checkPartURL(key, uploadID, partNumber, o), err, ctx.Err()); err != nil {
 		return SignedURL{}, opError(op, key, nil, err)
 	}
-	r := &sigv4.Request{Method: http.MethodPut, Query: partQuery(uploadID, partNumber)}
-	u, err := s.sign(ctx, s.public, key, r, uploadHeaders(nil, o), ttl, o.Size)
+	r := &sigv4.Request{Method: http.MethodPut, Query: append(partQuery(uploadID, partNumber), s.forbidden...)}
+	u, err := s.sign(ctx, s.public, key, r, append(uploadHeaders(nil, o), s.forbidden...), ttl, o.Size)
 	return u, opError(op, key, nil, err)
 }
 
@@ -242,17 +243,20 @@ func (s *S3) ListMultipartUploads(ctx context.Context, prefix string) iter.Seq2[
 			yield(MultipartUpload{}, opError(op, prefix, nil, err))
 			return
 		}
-		in := &s3.ListMultipartUploadsInput{Bucket: &s.bucket, Prefix: &prefix}
+		in := &s3.ListMultipartUploadsInput{
+			Bucket: &s.bucket, Prefix: &prefix, EncodingType: types.EncodingTypeUrl, // as in listPage
+		}
 		for more := true; more; {
 			page, err := s.sdk.ListMultipartUploads(ctx, in)
 			if err != nil {
 				yield(MultipartUpload{}, opError(op, prefix, nil, s.sdkError(ctx, err)))
 				return
 			}
+			malformed := unescapeUploads(page)
 			more = aws.ToBool(page.IsTruncated)
 			onward := strings.Compare(aws.ToString(page.NextKeyMarker), aws.ToString(in.KeyMarker))
 			again := onward == 0 && aws.ToString(page.NextUploadIdMarker) == aws.ToString(in.UploadIdMarker)
-			if aws.ToString(page.Bucket) != s.bucket || more && (onward < 0 || again) {
+			if aws.ToString(page.Bucket) != s.bucket || more && (onward < 0 || again) || malformed != nil {
 				yield(MultipartUpload{}, opError(op, prefix, nil, errNoListing))
 				return
 			}
@@ -269,4 +273,26 @@ func (s *S3) ListMultipartUploads(ctx context.Context, prefix string) iter.Seq2[
 			in.KeyMarker, in.UploadIdMarker = page.NextKeyMarker, page.NextUploadIdMarker
 		}
 	}
+}
+
+// unescapeUploads works on a page whose keys the server has escaped, as not all do on demand.
+func unescapeUploads(page *s3.ListMultipartUploadsOutput) error {
+	if page.EncodingType != types.EncodingTypeUrl {
+		return nil
+	}
+	keys := []*string{page.NextKeyMarker}
+	for _, u := range page.Uploads {
+		keys = append(keys, u.Key)
+	}
+	for _, key := range keys {
+		if key == nil {
+			continue
+		}
+		unescaped, err := url.QueryUnescape(*key)
+		if err != nil {
+			return err
+		}
+		*key = unescaped
+	}
+	return nil
 }

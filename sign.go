@@ -52,13 +52,16 @@ func partQuery(uploadID string, partNumber int) []sigv4.Param {
 	return []sigv4.Param{{Name: "partNumber", Value: strconv.Itoa(partNumber)}, {Name: "uploadId", Value: uploadID}}
 }
 
-// downloadQuery is the query that makes a signed GET answer as opts want.
+// downloadQuery is the query that makes a signed GET answer as opts want, whatever headers came with the PUT: servers store
+// some that nobody signed, by which others would keep the object, or its bytes would be decoded to others.
 func downloadQuery(key string, opts *DownloadURLOptions) []sigv4.Param {
 	contentType := opts.ContentType
 	if contentType == "" {
 		contentType = typeByName(key)
 	}
 	return []sigv4.Param{
+		{Name: "response-cache-control", Value: "private, no-cache"},
+		{Name: "response-content-encoding", Value: "identity"},
 		{Name: "response-content-disposition", Value: disposition(key, opts.Filename)},
 		{Name: "response-content-type", Value: contentType},
 	}
@@ -86,7 +89,7 @@ func presign(s *sigv4.Signer, c sigv4.Credentials, r *sigv4.Request, bound []sig
 	header := make(http.Header, len(bound))
 	values := make([]string, len(bound)) // of all headers, in one piece
 	for i, h := range bound {
-		if h.Name != "content-length" {
+		if h.Name != "content-length" && h.Value != "" { // else the client must not send it
 			values[i] = h.Value
 			header[canonicalName(h.Name)] = values[i : i+1 : i+1]
 		}

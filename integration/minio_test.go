@@ -2,13 +2,18 @@
 package integration
 
 import (
+	"crypto/md5"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"github.com/pacs-extension/maskstore"
 	"github.com/pacs-extension/maskstore/integration/miniotest"
@@ -129,6 +134,75 @@ func TestS3(t *testing.T) {
 		}
 		return s
 	}, &maskstoretest.Options{Client: secure.Client, NoBatch: true})
+}
+
+// Keys that XML cannot hold, which others may have put beside ours, are listed.
+func TestControlCharacters(t *testing.T) {
+	opts := newBucket(t, plain)
+	want := []string{"mask/a/g/\x01", "mask/a/g/\x02+%2B 간", "mask/a/g/x.png"}
+	for _, key := range want {
+		_, err := sdkOf(opts).PutObject(t.Context(), &s3.PutObjectInput{Bucket: &opts.Bucket, Key: &key})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	s, err := maskstore.NewMinIO(t.Context(), opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for info, err := range s.List(t.Context(), "mask/", nil) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, info.Key)
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("listed are %q; want %q", got, want)
+	}
+}
+
+// Encrypted by the server's key, an object still has its MD5 as its ETag, by which a batch is verified.
+func TestETagOfEncrypted(t *testing.T) {
+	s := newMinIO(t, secure, func(o *maskstore.S3Options) { o.Encryption = "AES256" })
+	info, err := s.Put(t.Context(), "mask/a/g/0001_x.png", strings.NewReader("x"), nil)
+	if want := fmt.Sprintf("%x", md5.Sum([]byte("x"))); err != nil || info.ETag != want {
+		t.Errorf("ETag is %s, %v; want %s", info.ETag, err, want)
+	}
+}
+
+// A page of any origin may put by a signed URL with all that it binds, and may read the ETag.
+func TestCORS(t *testing.T) {
+	u, err := newMinIO(t, plain, nil).UploadURL(t.Context(), "mask/a/g/0001_x.png", &maskstore.UploadURLOptions{
+		ContentType: "image/png", Size: 1, SHA256: maskstore.SumSHA256([]byte("x")), NoOverwrite: true,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const origin = "https://pacs.example"
+	ask, err := http.NewRequestWithContext(t.Context(), http.MethodOptions, u.URL, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask.Header.Set("Access-Control-Request-Method", u.Method)
+	ask.Header.Set("Access-Control-Request-Headers", "content-type,if-none-match,x-amz-checksum-sha256")
+	put, err := u.Request(t.Context(), strings.NewReader("x"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range []*http.Request{ask, put} {
+		r.Header.Set("Origin", origin)
+		resp, err := plain.Client.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		h := resp.Header
+		if allowed := h.Get("Access-Control-Allow-Origin"); resp.StatusCode >= 300 || allowed != origin && allowed != "*" ||
+			r == put && !strings.Contains(strings.ToLower(h.Get("Access-Control-Expose-Headers")), "etag") {
+			t.Errorf("%s: %s, %v", r.Method, resp.Status, h)
+		}
+	}
 }
 
 // TestServerRefusals holds what a storage that is set up wrongly gets.

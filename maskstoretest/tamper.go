@@ -201,6 +201,24 @@ func withoutCondition(headers string) string {
 func withoutHost(headers string) string { return strings.ReplaceAll(headers, "host;", "") }
 
 var unsignedTests = map[string]func(*env){
+	"HeadersBesideThePut": func(e *env) {
+		// Servers store these, though they are not signed; who gets the object must not see them.
+		u := e.signPut(e.key("0001_liver.png"), boundTo("content"))
+		if got := e.send(u, "content", func(r *http.Request) {
+			r.Header.Set("Cache-Control", "public, max-age=31536000, immutable")
+			r.Header.Set("Content-Encoding", "gzip")
+			r.Header.Set("Content-Disposition", "inline")
+		}); got.status != http.StatusOK {
+			e.Fatalf("status %d: %s", got.status, got.body)
+		}
+		e.wantContent(e.key("0001_liver.png"), "content")
+		got := e.wantStatus(e.signGet(e.key("0001_liver.png"), nil), "", http.StatusOK) // decoded, it would fail
+		got.wantDownload(e, "image/png", "0001_liver.png")
+		if got.body != "content" || got.header.Get("Cache-Control") != "private, no-cache" ||
+			got.header.Get("Content-Encoding") != "identity" {
+			e.Errorf("answers %s, %v", brief(got.body), got.header)
+		}
+	},
 	"NothingWithoutASignature": func(e *env) {
 		e.put(e.key("x"), "old", nil)
 		u, err := url.Parse(e.signGet(e.key("x"), nil).URL)
@@ -224,6 +242,8 @@ var unsignedTests = map[string]func(*env){
 			"a page":       setQuery("response-content-type", func(string) string { return "text/html" }),
 			"shown":        setQuery("response-content-disposition", func(string) string { return "inline" }),
 			"no type":      setQuery("response-content-type", nil),
+			"for all":      setQuery("response-cache-control", func(string) string { return "public" }),
+			"decoded":      setQuery("response-content-encoding", nil),
 			"later expiry": tampers["LaterExpiry"].edit,
 		} {
 			if got := e.send(u, "", edit); got.status != http.StatusForbidden {

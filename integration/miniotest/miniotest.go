@@ -79,7 +79,7 @@ func Start(ctx context.Context, opts Options) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("miniotest: %w", err)
 	}
-	if err := s.wait(ctx, s.Endpoint+"/minio/health/live"); err != nil {
+	if err := s.wait(ctx, s.Endpoint+"/minio/health/cluster"); err != nil {
 		return nil, errors.Join(err, s.Stop())
 	}
 	return s, nil

@@ -52,7 +52,7 @@ func (s *Signer) Presign(c Credentials, r *Request, bound []Param) string {
 	at := appendTime(timeBuffer[:0], r.Time)
 	key := s.key(c, at[:dateLength], r.Region)
 
-	var headerBuffer [8]Param
+	var headerBuffer [10]Param
 	header := append(headerBuffer[:0], Param{"host", signedHost(r.Scheme, r.Host)})
 	for _, h := range bound { // a few, mostly in order: slices.SortStableFunc takes three times as long
 		i := len(header)
@@ -69,7 +69,7 @@ func (s *Signer) Presign(c Credentials, r *Request, bound []Param) string {
 	}
 	slices.SortFunc(query, compareQuery)
 
-	var buffer [1024]byte
+	var buffer [1536]byte
 	b := append(buffer[:0], r.Method...) // the canonical request
 	b = append(b, '\n')
 	pathAt := len(b)
