@@ -230,8 +230,8 @@ func putOnce(ctx context.Context, client *http.Client, u SignedURL, body Body, s
 	return etag, nil
 }
 
-// source is a body that remembers its error, and is not read any more once it is closed. No lock is held as the caller's reader
-// is read: a Read that blocks is ended by the reader's own Close.
+// source is a body that remembers its error, and is not read any more once it is closed. No lock is held as the caller's
+// reader is read: a Read that blocks is ended by the reader's own Close.
 type source struct {
 	r       io.Reader
 	c       io.Closer

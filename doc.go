@@ -92,8 +92,8 @@
 //   - The handler authorizes before it reads, answers whatever it is sent, in bounded memory: TestHandlerErrors,
 //     TestHandlerBoundsMemory, TestHandlerThousandAtOnce, TestHandlerEndlessBodies, TestHandlerSlowClients, FuzzHandler.
 //   - No goroutine outlives its call: TestMain, in each package with goroutines.
-//   - A call comes back within 5 seconds of the end of its context, whatever the server does, and though a Body's Read blocks
-//     until it is closed: TestS3BackInTime, TestBodyThatBlocks.
+//   - A call comes back within 5 seconds of the end of its context, whatever the server does, and though a Body's Read
+//     blocks until it is closed: TestS3BackInTime, TestBodyThatBlocks.
 //   - A bit that is flipped in an answer to what changes objects or groups makes no false success, and loses nothing:
 //     TestFaultsFlippedAnswer, TestFaultsFlippedGroupAnswer.
 //   - Errors of a context stay what they are: TestContextErrorsStayWhatTheyAre, TestS3ContextEnds, TestMemoryContext.

@@ -22,8 +22,8 @@ import (
 // inTime is how long a call may take to come back after its context has ended.
 const inTime = 5 * time.Second
 
-// timedCall is a call of a storage on server, in which groups "saved", committed, and "open", whose masks are put, lie, masks of
-// a group "bare" without a manifest, a small object at testKey, and such of two parts at testKey + "2" and largeKey.
+// timedCall is a call of a storage on server, in which groups "saved", committed, and "open", whose masks are put, lie, masks
+// of a group "bare" without a manifest, a small object at testKey, and such of two parts at testKey + "2" and largeKey.
 type timedCall struct {
 	op    string
 	call  func(ctx context.Context, s ObjectStorage, server *s3Server) error
@@ -128,7 +128,9 @@ func timedCalls(t *testing.T, dir string) []timedCall {
 		return &PartsOptions{PutOptions: PutOptions{Size: int64(len(largeBody))}, Journal: DirJournal(dir)}
 	}
 	group := func(op, id string, do func(ctx context.Context, g *Group) error) timedCall {
-		return timedCall{op, func(ctx context.Context, s ObjectStorage, _ *s3Server) error { return do(ctx, groupInTime(s, id)) }, false}
+		return timedCall{op, func(ctx context.Context, s ObjectStorage, _ *s3Server) error {
+			return do(ctx, groupInTime(s, id))
+		}, false}
 	}
 	plain := func(op string, do func(ctx context.Context, s ObjectStorage) error) timedCall {
 		return timedCall{op, func(ctx context.Context, s ObjectStorage, _ *s3Server) error { return do(ctx, s) }, false}
@@ -335,9 +337,10 @@ func stall(r *http.Request) {
 	<-r.Context().Done()
 }
 
-// Each call comes back within 5 s of the end of its context, at whichever of its requests that comes, and whatever becomes of
-// the requests after it. Where the server goes on, no part is left.
+// Each call comes back within 5 s of the end of its context, at whichever of its requests that comes, and whatever becomes
+// of the requests after it. Where the server goes on, no part is left.
 func TestS3BackInTime(t *testing.T) {
+	stalls := func(_ *s3Server, _ http.ResponseWriter, r *http.Request) bool { stall(r); return true }
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "large"), largeBody, 0o600); err != nil {
 		t.Fatal(err)
@@ -348,9 +351,9 @@ func TestS3BackInTime(t *testing.T) {
 		cancel bool                                                     // at the request; else a deadline ends it
 		answer func(*s3Server, http.ResponseWriter, *http.Request) bool // from that request on; it may leave one to the server
 	}{
-		{"cancelled, the server stalls", true, func(_ *s3Server, _ http.ResponseWriter, r *http.Request) bool { stall(r); return true }},
+		{"cancelled, the server stalls", true, stalls},
 		{"cancelled, the server goes on", true, func(*s3Server, http.ResponseWriter, *http.Request) bool { return false }},
-		{"deadline, the server stalls", false, func(_ *s3Server, _ http.ResponseWriter, r *http.Request) bool { stall(r); return true }},
+		{"deadline, the server stalls", false, stalls},
 		{"deadline, the server refuses", false, func(_ *s3Server, w http.ResponseWriter, _ *http.Request) bool {
 			w.WriteHeader(http.StatusServiceUnavailable)
 			io.WriteString(w, "<Error><Code>SlowDown</Code></Error>")
@@ -360,6 +363,7 @@ func TestS3BackInTime(t *testing.T) {
 		points, fired, told, longest := 0, 0, 0, time.Duration(0)
 		for _, call := range timedCalls(t, dir) {
 			inBubble(t, how.name+", "+call.op, func(t *testing.T) {
+				missed := 0
 				run := func(at int) (requests int) {
 					server := &s3Server{}
 					server.setUp(t)
@@ -388,6 +392,10 @@ func TestS3BackInTime(t *testing.T) {
 						}
 						return len(server.requests)
 					}
+					if !reached && err == nil && at > 1 {
+						missed++ // the transport now and then repeats a GET by itself, on another connection
+						return 0
+					}
 					points++
 					want := context.DeadlineExceeded
 					if how.cancel {
@@ -412,7 +420,8 @@ func TestS3BackInTime(t *testing.T) {
 					}
 					time.Sleep(time.Minute) // of the bubble's time, for what of the server is still at work
 					synctest.Wait()
-					if left := server.openUploads(""); how.cancel && strings.HasSuffix(how.name, "goes on") && len(left) > 0 && !call.stays {
+					goesOn := strings.HasSuffix(how.name, "goes on")
+					if left := server.openUploads(""); goesOn && len(left) > 0 && !call.stays {
 						t.Errorf("request %d: left are %v", at, left)
 					}
 					return len(server.requests)
@@ -420,9 +429,12 @@ func TestS3BackInTime(t *testing.T) {
 				for at := range run(0) {
 					run(at + 1)
 				}
+				if missed > 1 {
+					t.Errorf("%d requests were not made", missed)
+				}
 			})
 		}
-		t.Logf("faults: %s at every request of %d calls: %d points, %d fired, %d told, the others done by then; the last back after %v",
-			how.name, len(timedCalls(t, dir)), points, fired, told, longest)
+		t.Logf("faults: %s at every request of %d calls: %d points, %d fired, %d told, the others done by then; "+
+			"the last back after %v", how.name, len(timedCalls(t, dir)), points, fired, told, longest)
 	}
 }

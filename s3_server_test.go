@@ -104,7 +104,8 @@ func (s *s3Server) answer(w http.ResponseWriter, r *http.Request) (err error) {
 				fmt.Fprintf(w, "<CommonPrefixes><Prefix>%s</Prefix></CommonPrefixes>", url.QueryEscape(info.Key))
 				continue
 			}
-			fmt.Fprintf(w, "<Contents><Key>%s</Key><Size>%d</Size><ETag>&#34;%s&#34;</ETag><LastModified>%s</LastModified></Contents>",
+			fmt.Fprintf(w, "<Contents><Key>%s</Key><Size>%d</Size><ETag>&#34;%s&#34;</ETag>"+
+				"<LastModified>%s</LastModified></Contents>",
 				url.QueryEscape(info.Key), info.Size, info.ETag, info.LastModified.Format(time.RFC3339Nano))
 		}
 		fmt.Fprint(w, "<IsTruncated>false</IsTruncated></ListBucketResult>")

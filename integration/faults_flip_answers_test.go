@@ -62,7 +62,8 @@ func TestFaultsFlippedAnswer(t *testing.T) {
 			}
 		})
 	}
-	row.print("a flipped bit in the answers", []string{"positions", "done", "told as an error", "uploads left that have no part"},
+	row.print("a flipped bit in the answers",
+		[]string{"positions", "done", "told as an error", "uploads left that have no part"},
 		"false successes", "lost or corrupt", "parts left")
 }
 
@@ -101,6 +102,7 @@ func TestFaultsFlippedGroupAnswer(t *testing.T) {
 			}
 		})
 	}
-	row.print("groups, a flipped bit in the answers", []string{"positions", "done", "told as an error, and done by another run"},
+	row.print("groups, a flipped bit in the answers",
+		[]string{"positions", "done", "told as an error, and done by another run"},
 		"wrong outcomes")
 }

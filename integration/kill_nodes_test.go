@@ -72,7 +72,8 @@ func TestFaultsNodeKilled(t *testing.T) {
 		if err == nil {
 			failed = s.lostMasks(t, group)
 		}
-		say(t, "one of %d nodes -9, %s, %d masks to come: %d of %d failed, in %v", clusterNodes, row, left, failed, len(s.files), took)
+		say(t, "one of %d nodes -9, %s, %d masks to come: %d of %d failed, in %v", clusterNodes, row, left, failed,
+			len(s.files), took)
 		if failed > 0 || left == 0 {
 			t.Errorf("%s: %d failed, with %d to come at the kill: %v", row, failed, left, err)
 		}
@@ -110,7 +111,8 @@ func TestFaultsTwoNodesKilled(t *testing.T) {
 		took, err := mustFail(t, what, deadline, call)
 		say(t, "two of %d nodes -9, %s: after %v of at most %v: %v", clusterNodes, what, took, deadline, firstOf(err))
 	}
-	for left := new(int); *left == 0 && !t.Failed(); deadline *= 2 { // a machine that is busy may not come to the middle by then
+	// A machine that is busy may not come to the middle by the deadline.
+	for left := new(int); *left == 0 && !t.Failed(); deadline *= 2 {
 		var onProgress func(maskstore.Progress)
 		onProgress, left = s.kill(t, 1, 2)
 		v = &viewer{
