@@ -96,6 +96,7 @@ func TestBadInput(t *testing.T) {
 		{"label with a space", MaskKey{"a", "g", 1, "left kidney"}.Validate(), ErrInvalidArgument, `holds ' '`},
 		{"label in NFD", MaskKey{"a", "g", 1, "e\u0301"}.Validate(), ErrInvalidArgument, "NFC"},
 		{"long label", MaskKey{"a", "g", 1, strings.Repeat("x", 65)}.Validate(), ErrInvalidArgument, "65 runes"},
+		{"label over a segment", MaskKey{"a", "g", 1, strings.Repeat("𝐀", 64)}.Validate(), ErrInvalidArgument, "at most 246 bytes"},
 		{"nothing to make a label of", second(NormalizeLabel("???")), ErrInvalidArgument, "at least one"},
 		{"TTL under a second", upload(UploadURLOptions{TTL: 500 * time.Millisecond}), ErrInvalidArgument, "under 1s"},
 		{"negative TTL", upload(UploadURLOptions{TTL: -time.Second}), ErrInvalidArgument, "negative"},
