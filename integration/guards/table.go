@@ -2,6 +2,7 @@ package main
 
 import (
 	"path"
+	"slices"
 	"strings"
 )
 
@@ -17,7 +18,7 @@ type guard struct {
 
 func allGuards() []guard {
 	var all []guard
-	for _, f := range table {
+	for _, f := range slices.Concat(ofTheBase, ofServers) {
 		for _, g := range f.guards {
 			g.file, g.number, g.pkg = f.file, len(all)+1, path.Dir(f.file)
 			if pkg, test, ok := strings.Cut(g.test, " "); ok {
@@ -34,10 +35,14 @@ const (
 	ofMemory = "maskstoretest TestMemory"
 )
 
-var table = []struct {
+// fileGuards are the guards of a file.
+type fileGuards struct {
 	file   string
 	guards []guard
-}{
+}
+
+// ofTheBase are the guards of keys, options, contents and signatures, and of Memory.
+var ofTheBase = []fileGuards{
 	{"paths.go", []guard{
 		{name: "keys outside mask/", old: `!strings.HasPrefix(path, root)`, new: `false`, test: "TestValidKey"},
 		{name: "keys over 1024 bytes", old: `len(path) > MaxKeyBytes`, new: `false`, test: "TestValidKey"},

@@ -1,0 +1,196 @@
+package main
+
+// ofServers are the guards of what talks to servers.
+var ofServers = []fileGuards{
+	{"s3.go", []guard{
+		{name: "the key of an upload URL", old: `cmp.Or(ValidKey(key), o.check(), err, ctx.Err()); err != nil {
+		return SignedURL{}, opError("UploadURL"`, new: `cmp.Or(o.check(), err, ctx.Err()); err != nil {
+		return SignedURL{}, opError("UploadURL"`, test: "TestEveryMethodRefusesKeys"},
+		{name: "the key of a download URL", old: `cmp.Or(ValidKey(key), o.check(), err, ctx.Err()); err != nil {
+		return SignedURL{}, opError("DownloadURL"`, new: `cmp.Or(o.check(), err, ctx.Err()); err != nil {
+		return SignedURL{}, opError("DownloadURL"`, test: "TestEveryMethodRefusesKeys"},
+		{name: "URLs end with the credentials", old: `ttl = min(ttl, left)`, new: ``, test: "TestS3URLsEndWithTheCredentials"},
+		{name: "credentials that expired", old: `left < time.Second`, new: `false`, test: "TestS3URLsEndWithTheCredentials"},
+		{name: "encryption asked for", old: `if s.encryption != "" {`, new: `if false {`, test: "TestS3Put"},
+		{name: "half a key pair", old: `case o.AccessKey != "" && o.SecretKey == "":`, new: `case false:`, test: "TestS3OptionsRefused"},
+		{name: "a longest TTL that is too long", old: `ttl.value > MaxURLTTL`, new: `false`, test: "TestS3OptionsRefused"},
+		{name: "credentials are renewed early", old: `max(o.ExpiryWindow, renewEarly)`, new: `o.ExpiryWindow`,
+			test: "TestS3RenewsCredentialsEarly"},
+	}},
+	{"s3_object.go", []guard{
+		{name: "the key of a Get", old: `cmp.Or(ValidKey(key), o.check(), ctx.Err())`, new: `cmp.Or(o.check(), ctx.Err())`,
+			test: "TestEveryMethodRefusesKeys"},
+		{name: "the key of a Stat", old: `cmp.Or(ValidKey(key), ctx.Err())`, new: `ctx.Err()`, test: "TestEveryMethodRefusesKeys"},
+		{name: "the keys of a Delete", old: `err := ValidKey(key); err != nil`, new: `err := error(nil); err != nil`,
+			test: "TestEveryMethodRefusesKeys"},
+		{name: "the checksum of a Put", old: `newVerifier(&contextReader{ctx, body}, o.Size, o.SHA256)`,
+			new: `newVerifier(&contextReader{ctx, body}, o.Size, SHA256{})`, test: "TestBadInput"},
+		{name: "the SHA-256 that binds a Put", old: `SHA256: SumSHA256(data),
+		IfMatch`, new: `SHA256: SHA256{},
+		IfMatch`, test: "TestS3Put"},
+		{name: "IfMatch of a Put", old: `IfMatch: o.IfMatch, NoOverwrite: o.NoOverwrite,`, new: `NoOverwrite: o.NoOverwrite,`,
+			test: "TestS3Put|TestS3PutFails"},
+		{name: "NoOverwrite of a Put", old: `IfMatch: o.IfMatch, NoOverwrite: o.NoOverwrite,`, new: `IfMatch: o.IfMatch,`,
+			test: "TestS3Put|TestS3PutFails"},
+		{name: "a 412 after a lost answer is looked at", old: `errors.Is(err, ErrPreconditionFailed) && maybeDone`,
+			new: `maybeDone && false`, test: "TestS3PutAnswersLost"},
+		{name: "a 412 without a lost answer is one", old: `errors.Is(err, ErrPreconditionFailed) && maybeDone`,
+			new: `errors.Is(err, ErrPreconditionFailed) && (maybeDone || true)`, test: "TestS3PutAnswersLost"},
+		{name: "what is found after a lost answer", old: `statErr == nil && info.SHA256 == bound.SHA256`, new: `statErr == nil`,
+			test: "TestS3PutAnswersLost"},
+		{name: "a Put's answer without an ETag", old: `etag, err = etagOf(resp)`, new: `etag, _ = etagOf(resp)`,
+			test: "TestS3EmptySuccess"},
+		{name: "an answer of another range", old: `!strings.HasPrefix(resp.Header.Get("Content-Range"), first)`, new: `first == ""`,
+			test: "TestS3GetBodies"},
+		{name: "errors of a body without the signature", old: `err = hide(err, secretsIn(req.URL.RawQuery, req.Header))`, new: `_ = req`,
+			test: "TestCanaryInNoError"},
+		{name: "deletions that failed", old: `refused = append(refused, err)`, new: ``, test: "TestS3Deletions"},
+		{name: "keys that a server was too busy for", old: `keys, busy = append(keys, e.Key), append(busy, err)`, new: ``,
+			test: "TestS3Deletions"},
+		{name: "answers that tell of no deletion", old: `err == nil && xml.Unmarshal(answer, &result) != nil`,
+			new: `err == nil && xml.Unmarshal(answer, &result) != nil && false`, test: "TestS3UnprovenDeletions"},
+	}},
+	{"s3_request.go", []guard{
+		{name: "answers that break off", old: `io.ReadAll(io.LimitReader(resp.Body, maxListing)); err != nil`,
+			new: `io.ReadAll(io.LimitReader(resp.Body, maxListing)); err != nil && false`, test: "TestS3ListingBreaksOff|TestS3UnprovenDeletions"},
+		{name: "no compression", old: `req.Header.Set("Accept-Encoding", "identity")`, new: ``, test: "TestS3AsksForNoCompression"},
+		{name: "answers without an ETag", old: `etag == "" || checkETag(etag) != nil`, new: `false`, test: "TestS3EmptySuccess"},
+		{name: "the checksum of parts is no whole one's", old: `resp.StatusCode == http.StatusOK && h.Get("X-Amz-Checksum-Type") != "COMPOSITE"`,
+			new: `true`, test: "TestS3GetBodies|TestS3GetVerifiesParts"},
+		{name: "a body that is not what it promises", old: `newVerifier(r, q.body.Size, SHA256{})`, new: `r`, test: "TestS3PartOfAnotherLength"},
+	}},
+	{"s3_verify.go", []guard{
+		{name: "the checksum of a Get", old: `newVerifier(&networkReader{ctx, resp}, info.Size, sum)`,
+			new: `newVerifier(&networkReader{ctx, resp}, info.Size, SHA256{})`, test: "TestS3GetFlippedBits"},
+		{name: "parts that are verified", old: `content = o.cut(verifyParts(content, held), start, info.Size)`,
+			new: `_, content = held, o.cut(content, start, info.Size)`, test: "TestS3GetFlippedBits"},
+		{name: "Verify of what has no checksum", old: `case o.Verify:`, new: `case false:`, test: "TestS3GetUnverifiable"},
+		{name: "Verify of parts that have none", old: `parts == nil && o.Verify`, new: `false`, test: "TestS3GetUnverifiable"},
+		{name: "the checksum of the parts' checksums", old: ` || compositeChecksum(sums) != composite`, new: ``,
+			test: "TestS3GetUnverifiable"},
+		{name: "the last bytes only when all is right", old: `err != nil && err != io.EOF {
+		return 0, err
+	}
+	return n, io.EOF`, new: `err != nil && err != io.EOF {
+		return n, io.EOF
+	}
+	return n, io.EOF`, test: "TestS3GetFlippedBits"},
+	}},
+	{"s3_list.go", []guard{
+		{name: "the prefix", old: `cmp.Or(ValidPrefix(prefix), o.check())`, new: `o.check()`, test: "TestBadInput"},
+		{name: "keys outside the prefix, or not in order", old: `!strings.HasPrefix(info.Key, prefix) || last.Key != "" && info.Key <= last.Key`,
+			new: `false`, test: "TestS3Listing"},
+	}},
+	{"s3_errors.go", []guard{
+		{name: "errors of the transport without the signature", old: `err = hide(err, secretsIn("", req.Header))`, new: ``,
+			test: "TestCanaryInNoError"},
+		{name: "a proxy's 404 is no end of an upload", old: `e.Kind == ErrNotFound && !(ok && api.ErrorCode() == "NoSuchUpload")`,
+			new: `ok && api == nil`, test: "TestS3UploadBehindProxy"},
+		{name: "clocks are told", old: `kind, err = ErrClockSkew, fmt.Errorf("%v: %w", clocks, err)`, new: ``,
+			test: "TestFaultsClock|TestFaultsClockOfAnother"},
+	}},
+	{"s3_multipart.go", []guard{
+		{name: "the source of a copy", old: `err := ValidKey(src); err != nil`, new: `err := error(nil); err != nil`, test: "TestEveryMethodRefusesKeys"},
+		{name: "the key of a copy", old: `cmp.Or(ValidKey(dst), checkETag(o.IfMatch), ctx.Err())`,
+			new: `cmp.Or(checkETag(o.IfMatch), ctx.Err())`, test: "TestEveryMethodRefusesKeys"},
+		{name: "the key of an upload", old: `cmp.Or(ValidKey(key), o.check(), ctx.Err())`, new: `cmp.Or(o.check(), ctx.Err())`,
+			test: "TestEveryMethodRefusesKeys"},
+		{name: "the key of a completion", old: `cmp.Or(ValidKey(key), o.check(), checkUploadID(uploadID), checkParts(parts), ctx.Err())`,
+			new: `cmp.Or(o.check(), checkUploadID(uploadID), checkParts(parts), ctx.Err())`, test: "TestEveryMethodRefusesKeys"},
+		{name: "the key of an abort", old: `cmp.Or(ValidKey(key), checkUploadID(uploadID), ctx.Err())`,
+			new: `cmp.Or(checkUploadID(uploadID), ctx.Err())`, test: "TestEveryMethodRefusesKeys"},
+		{name: "the key of a listing of parts", old: `cmp.Or(ValidKey(key), checkUploadID(uploadID)); err != nil`,
+			new: `checkUploadID(uploadID); err != nil`, test: "TestEveryMethodRefusesKeys"},
+		{name: "the prefix of a listing of uploads", old: `err := ValidPrefix(prefix); err != nil`, new: `err := error(nil); err != nil`,
+			test: "TestEveryMethodRefusesKeys"},
+		{name: "empty upload IDs", old: `if id == "" {`, new: `if false {`, test: "TestS3MultipartInput"},
+		{name: "IfMatch of a copy", old: `in.CopySourceIfMatch = aws.String(quoteETag(o.IfMatch))`, new: ``, test: "TestS3Copies"},
+		{name: "a copy's answer without an ETag", old: `out.CopyObjectResult == nil || trimETag(out.CopyObjectResult.ETag) == ""`,
+			new: `out.CopyObjectResult == nil`, test: "TestS3EmptySuccess"},
+		{name: "the checksum of a part", old: `&UploadURLOptions{Size: body.Size, SHA256: body.SHA256}`,
+			new: `&UploadURLOptions{Size: body.Size}`, test: "TestS3MultipartUpload"},
+		{name: "parts listed twice", old: `part.PartNumber <= last`, new: `part.PartNumber <= last && false`, test: "TestS3MultipartListings"},
+		{name: "IfMatch of a completion", old: `in.IfMatch = aws.String(quoteETag(o.IfMatch))`, new: ``,
+			test: "TestS3MultipartUpload|TestS3MultipartInput"},
+		{name: "what is described is what was written", old: `err == nil && stat.ETag == info.ETag`, new: `err == nil`,
+			test: "TestS3WrittenButNotDescribed"},
+	}},
+	{"s3_manager.go", []guard{
+		{name: "IfMatch of a Put in parts", old: `input.IfMatch = aws.String(quoteETag(o.IfMatch))`, new: ``, test: "TestS3PutFails|TestS3Put"},
+		{name: "NoOverwrite of a Put in parts", old: `input.IfNoneMatch = aws.String("*")`, new: ``, test: "TestS3PutFails|TestS3Put"},
+		{name: "streams without an end", old: `c.n > c.limit`, new: `false`, test: "TestS3PutEndlessStream"},
+		{name: "aborts go on past the context's end", old: `ctx, cancel := outlasting(ctx)
+	defer cancel()
+	out, err := c.Client`, new: `out, err := c.Client`, test: "TestS3PutCancelled"},
+		{name: "the abort", old: `out, err := c.Client.AbortMultipartUpload(ctx, in, opts...)`,
+			new: `out, err := &s3.AbortMultipartUploadOutput{}, error(nil)`, test: "TestS3PutFails"},
+		{name: "a beginning is waited for", old: `longer, cancel := outlasting(ctx)`, new: `longer, cancel := context.WithCancel(ctx)`,
+			test: "TestS3UploadBegunTooLate"},
+		{name: "what an attempt that was lost began", old: `s.abortLost(longer, *in.Key, *out.UploadId, last, lost)`, new: ``,
+			test: "TestS3CreateAnswerLost"},
+		{name: "uploads that have parts are another's", old: `err == nil && len(parts) == 0`, new: `err == nil && parts != nil`,
+			test: "TestS3CreateAnswerLost"},
+		{name: "uploads of another time are another's", old: `age <= last.ended.Sub(a.begun)+time.Second && age >= last.begun.Sub(a.ended)-time.Second`,
+			new: `!a.begun.IsZero()`, test: "TestS3CreateAnswerLost"},
+		{name: "a beginning without an upload ID", old: `aws.ToString(out.UploadId) == ""`, new: `false`, test: "TestS3EmptySuccess"},
+		{name: "a completion's 200 without an ETag", old: `info.ETag == "" {
+			maybeDone`, new: `false {
+			maybeDone`, test: "TestS3EmptySuccess"},
+		{name: "a completion whose answer was lost", old: `err == nil || !maybeDone || slices`, new: `true || slices`,
+			test: "TestS3PutAnswersLost"},
+		{name: "an object that another's completion made", old: `err == nil || !maybeDone || slices`, new: `err == nil || slices`,
+			test: "TestS3PutSamePartsTwice|TestS3PutAnswersLost"},
+	}},
+	{"minio_batch.go", []guard{
+		{name: "what is unpacked is what was sent", old: `ok && found.ETag == info.ETag && found.Size == info.Size`, new: `ok`,
+			test: "TestPutBatch"},
+		{name: "the checksum of an item", old: `newHasher(r, body.Size, body.SHA256)`, new: `newHasher(r, body.Size, SHA256{})`,
+			test: "TestPutBatch|TestPutBatchKeepsGoing|TestPutBatchRefuses"},
+		{name: "tars that are not unpacked", old: `stays = m.deleteOne(longer, key)`, new: ``, test: "TestPutBatchLeavesNoTar"},
+	}},
+	{"direct.go", []guard{
+		{name: "bodies of another size than signed for", old: `u.ContentLength != 0 && body.Size != u.ContentLength`, new: `false`,
+			test: "TestDirectUploadRefuses"},
+		{name: "bodies of another hash than signed for", old: `!body.SHA256.IsZero() && body.SHA256 != sum`, new: `false`,
+			test: "TestDirectUploadRefuses"},
+		{name: "a 412 after a lost answer is no error", old: `f.status == http.StatusPreconditionFailed && maybeDone`, new: `false`,
+			test: "TestDirectUpload"},
+		{name: "a 412 without a lost answer is one", old: `f.status == http.StatusPreconditionFailed && maybeDone`,
+			new: `f.status == http.StatusPreconditionFailed`, test: "TestDirectUpload"},
+		{name: "answers without an ETag", old: `etag == "" || checkETag(etag) != nil`, new: `false`, test: "TestDirectUpload"},
+		{name: "keys that stand twice", old: `case seen[key]:`, new: `case false:`, test: "TestDirectUploadRefuses|TestDirectUploadAll"},
+	}},
+	{"direct_retry.go", []guard{
+		{name: "no attempt with a URL that has expired", old: `n > 1 && hasExpired(u)`, new: `false`, test: "TestDirectUploadPauses"},
+		{name: "no attempt after the last", old: ` || n >= attempts`, new: ``, test: "TestDirectUploadPauses|TestDirectUpload"},
+		{name: "no attempt where a server asks to wait long", old: ` || f.after > longestWait`, new: ``, test: "TestDirectUploadPauses"},
+		{name: "no answer without the signature", old: `hide(err, secretsIn(query, u.Header))`, new: `cmp.Or(err, errors.New(query))`,
+			test: "TestNoAnswer|TestCanaryInNoError"},
+		{name: "codes that are none", old: ` || !isErrorCode(doc.Code)`, new: ``, test: "TestCanaryInNoError|TestDirectUpload"},
+		{name: "a body that changed is not sent again", old: `f.again = err == nil; err`, new: `f.again = true; err`,
+			test: "TestDirectUploadOfAChangedBody"},
+		{name: "a proxy's 404 says nothing of the object", old: `status == http.StatusNotFound && code == "" && u.Method != http.MethodHead`,
+			new: `false`, test: "TestDirectUpload|TestDirectDownload|TestS3Refusals"},
+		{name: "an untrusted certificate is final", old: `final := isNoTLS(err)`, new: `final := isNoTLS(err) && false`,
+			test: "TestS3WithoutTLS|TestNoAnswer"},
+	}},
+	{"parallel.go", []guard{
+		{name: "the concurrency", old: `n < 0 || n > MaxConcurrency`, new: `false`, test: "TestBadInput"},
+		{name: "the key of an item", old: `err := ValidKey(item.Key); err != nil {
+		return err
+	}
+	if seen`, new: `err := error(nil); err != nil {
+		return err
+	}
+	if seen`, test: "TestUploadAllRefuses"},
+		{name: "two items of one key", old: `if seen {`, new: `if seen && false {`, test: "TestUploadAllRefuses"},
+		{name: "the checksum of a download", old: `IfMatch: item.IfMatch, SHA256: item.SHA256}`, new: `IfMatch: item.IfMatch}`,
+			test: "TestDownloadAllFails"},
+		{name: "the size of a download", old: `size > 0 && info.Size != size`, new: `false`, test: "TestDownloadAllFails"},
+		{name: "what a sink leaves unread", old: `_, err := io.Copy(io.Discard, r)
+	return err`, new: `return nil`, test: "TestDownloadAllFails"},
+		{name: "files that are not whole", old: `os.Remove(f.Name())`, new: `_ = err`, test: "TestDownloadFileFails|TestDownloadAllFails"},
+		{name: "prefixes of two folders", old: `!strings.HasSuffix(prefix, "/")`, new: `false`, test: "TestBadInput"},
+		{name: "a deletion of all there is", old: `prefix == root`, new: `false`, test: "TestBadInput"},
+	}},
+}
