@@ -123,6 +123,7 @@ func TestBadInput(t *testing.T) {
 		{"negative concurrency", second(NewGroup(s, "a", "", &GroupOptions{Concurrency: -1})), ErrInvalidArgument, "Concurrency"},
 		{"concurrency over the most", second(NewGroup(s, "a", "", &GroupOptions{Concurrency: math.MaxInt})), ErrInvalidArgument, "1 to 1024"},
 		{"deletes over the most", second(DeletePrefix(ctx, s, "mask/a/", &ParallelOptions{Concurrency: math.MaxInt})), ErrInvalidArgument, "1 to 1024"},
+		{"negative grace", second(Sweep(ctx, s, &SweepOptions{Grace: -1})), ErrInvalidArgument, "Grace"},
 		{"not a PNG", second(ReadPNGHeader(strings.NewReader("GIF89a"), 0)), ErrNotPNG, "signature"},
 		{"all there is", second(DeletePrefix(ctx, s, "mask/", nil)), ErrInvalidKey, "all there is"},
 		{"prefix of two groups", second(DeletePrefix(ctx, s, "mask/a/g", nil)), ErrInvalidKey, `does not end in "/"`},
