@@ -18,7 +18,7 @@ type guard struct {
 
 func allGuards() []guard {
 	var all []guard
-	for _, f := range slices.Concat(ofTheBase, ofServers) {
+	for _, f := range slices.Concat(ofTheBase, ofServers, ofWorkflows) {
 		for _, g := range f.guards {
 			g.file, g.number, g.pkg = f.file, len(all)+1, path.Dir(f.file)
 			if pkg, test, ok := strings.Cut(g.test, " "); ok {
