@@ -3,6 +3,7 @@ package maskstore
 import (
 	"cmp"
 	"errors"
+	"iter"
 	"math"
 	"net/http"
 	"os"
@@ -21,13 +22,17 @@ func (n noRequests) RoundTrip(r *http.Request) (*http.Response, error) {
 	return nil, errors.New("there is no network here")
 }
 
-// TestBadInput holds what bad input gets: an error of the right kind that names the fault and, where there is one, the
-// remedy, before any request.
-func TestBadInput(t *testing.T) {
-	s := openS3(t, S3Options{
+func offlineS3(t *testing.T) *S3 {
+	return openS3(t, S3Options{
 		Bucket: "masks", Region: "eu-central-1", AccessKey: "key", SecretKey: "secret",
 		HTTPClient: &http.Client{Transport: noRequests{t}},
 	})
+}
+
+// TestBadInput holds what bad input gets: an error of the right kind that names the fault and, where there is one, the
+// remedy, before any request.
+func TestBadInput(t *testing.T) {
+	s := offlineS3(t)
 	const key = "mask/a/g/0001_liver.png"
 	ctx := t.Context()
 	put := func(key, body string, o PutOptions) error {
@@ -36,12 +41,7 @@ func TestBadInput(t *testing.T) {
 	}
 	upload := func(o UploadURLOptions) error { _, err := s.UploadURL(ctx, key, &o); return err }
 	get := func(o GetOptions) error { _, err := s.Get(ctx, key, &o); return err }
-	list := func(prefix string, o ListOptions) error {
-		for _, err := range s.List(ctx, prefix, &o) {
-			return err
-		}
-		return nil
-	}
+	list := func(prefix string, o ListOptions) error { return firstError(s.List(ctx, prefix, &o)) }
 	begin := func(o *BeginOptions, masks ...MaskSpec) error {
 		g, err := NewGroup(s, "a", "g", nil)
 		if err != nil {
@@ -96,6 +96,7 @@ func TestBadInput(t *testing.T) {
 		{"label with a space", MaskKey{"a", "g", 1, "left kidney"}.Validate(), ErrInvalidArgument, `holds ' '`},
 		{"label in NFD", MaskKey{"a", "g", 1, "e\u0301"}.Validate(), ErrInvalidArgument, "NFC"},
 		{"long label", MaskKey{"a", "g", 1, strings.Repeat("x", 65)}.Validate(), ErrInvalidArgument, "65 runes"},
+		{"label over a segment", MaskKey{"a", "g", 1, strings.Repeat("𝐀", 64)}.Validate(), ErrInvalidArgument, "at most 246 bytes"},
 		{"nothing to make a label of", second(NormalizeLabel("???")), ErrInvalidArgument, "at least one"},
 		{"TTL under a second", upload(UploadURLOptions{TTL: 500 * time.Millisecond}), ErrInvalidArgument, "under 1s"},
 		{"negative TTL", upload(UploadURLOptions{TTL: -time.Second}), ErrInvalidArgument, "negative"},
@@ -122,6 +123,7 @@ func TestBadInput(t *testing.T) {
 		{"negative concurrency", second(NewGroup(s, "a", "", &GroupOptions{Concurrency: -1})), ErrInvalidArgument, "Concurrency"},
 		{"concurrency over the most", second(NewGroup(s, "a", "", &GroupOptions{Concurrency: math.MaxInt})), ErrInvalidArgument, "1 to 1024"},
 		{"deletes over the most", second(DeletePrefix(ctx, s, "mask/a/", &ParallelOptions{Concurrency: math.MaxInt})), ErrInvalidArgument, "1 to 1024"},
+		{"negative grace", second(Sweep(ctx, s, &SweepOptions{Grace: -1})), ErrInvalidArgument, "Grace"},
 		{"not a PNG", second(ReadPNGHeader(strings.NewReader("GIF89a"), 0)), ErrNotPNG, "signature"},
 		{"all there is", second(DeletePrefix(ctx, s, "mask/", nil)), ErrInvalidKey, "all there is"},
 		{"prefix of two groups", second(DeletePrefix(ctx, s, "mask/a/g", nil)), ErrInvalidKey, `does not end in "/"`},
@@ -153,6 +155,49 @@ func TestBadInput(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestEveryMethodRefusesKeys: no method of a storage takes a key outside mask/, nor sends a request for it.
+func TestEveryMethodRefusesKeys(t *testing.T) {
+	const key, good = "other/x.png", "mask/a/g/0001_liver.png"
+	ctx := t.Context()
+	bound := &UploadURLOptions{SHA256: SumSHA256(nil)}
+	for _, s := range []interface {
+		ObjectStorage
+		Copier
+		MultipartStorage
+	}{offlineS3(t), &Memory{BaseURL: "http://localhost:9000"}} {
+		for method, err := range map[string]error{
+			"UploadURL":               second(s.UploadURL(ctx, key, nil)),
+			"DownloadURL":             second(s.DownloadURL(ctx, key, nil)),
+			"Put":                     second(s.Put(ctx, key, strings.NewReader("x"), nil)),
+			"Get":                     second(s.Get(ctx, key, nil)),
+			"Stat":                    second(s.Stat(ctx, key)),
+			"Delete":                  s.Delete(ctx, key),
+			"Delete of several":       s.Delete(ctx, good, key),
+			"List":                    firstError(s.List(ctx, key, nil)),
+			"Copy from":               second(s.Copy(ctx, key, good, nil)),
+			"Copy to":                 second(s.Copy(ctx, good, key, nil)),
+			"CreateMultipartUpload":   second(s.CreateMultipartUpload(ctx, key, nil)),
+			"UploadPart":              second(s.UploadPart(ctx, key, "id", 1, BytesBody(nil))),
+			"UploadPartURL":           second(s.UploadPartURL(ctx, key, "id", 1, bound)),
+			"ListParts":               firstError(s.ListParts(ctx, key, "id")),
+			"CompleteMultipartUpload": second(s.CompleteMultipartUpload(ctx, key, "id", []Part{{PartNumber: 1}}, nil)),
+			"AbortMultipartUpload":    s.AbortMultipartUpload(ctx, key, "id"),
+			"ListMultipartUploads":    firstError(s.ListMultipartUploads(ctx, key)),
+		} {
+			if !errors.Is(err, ErrInvalidKey) {
+				t.Errorf("%T: %s: %v", s, method, err)
+			}
+		}
+	}
+}
+
+func firstError[T any](list iter.Seq2[T, error]) error {
+	for _, err := range list {
+		return err
+	}
+	return nil
 }
 
 func second[T any](_ T, err error) error { return err }

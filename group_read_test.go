@@ -2,9 +2,12 @@ package maskstore
 
 import (
 	"bytes"
+	"context"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -86,6 +89,51 @@ func TestGroupReadsAgain(t *testing.T) {
 
 // noCalls is a storage that panics when it is called.
 type noCalls struct{ ObjectStorage }
+
+// swapped is a storage at whose keys another content lies, with the ETag of the one that was put.
+type swapped struct {
+	*Memory
+	content string
+}
+
+func (s swapped) Get(ctx context.Context, key string, o *GetOptions) (*Object, error) {
+	obj, err := s.Memory.Get(ctx, key, o)
+	if err == nil && strings.HasSuffix(key, maskSuffix) {
+		obj.Body = io.NopCloser(newVerifier(strings.NewReader(s.content), 0, o.SHA256))
+	}
+	return obj, err
+}
+
+// What the manifest says of a mask holds its readers' content, whatever the server says of it: the SHA-256, or the size alone.
+func TestMasksAreTheManifests(t *testing.T) {
+	mask := testPNG(t, 1)
+	for name, row := range map[string]struct {
+		content  string
+		unhashed bool
+	}{
+		"another content": {strings.Repeat("x", len(mask)), false},
+		"longer":          {string(mask) + "x", true},
+		"shorter":         {string(mask[1:]), true},
+	} {
+		m := new(Memory)
+		g, err := NewGroup(swapped{m, row.content}, "a", "g", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body := BytesBody(mask)
+		if row.unhashed {
+			body.SHA256 = SHA256{}
+		}
+		if _, err := g.Upload(t.Context(), []MaskFile{{1, "liver", body}}, nil); err != nil {
+			t.Fatal(err)
+		}
+		for data, err := range g.Masks(t.Context()) {
+			if !errors.Is(err, ErrChecksum) {
+				t.Errorf("%s: %q, %v", name, data.Data, err)
+			}
+		}
+	}
+}
 
 // Download refuses at once, and leaves as it is, what it could not put a folder in the place of, or should not.
 func TestDownloadRefusesFolders(t *testing.T) {

@@ -63,6 +63,7 @@ func hostileManifests() map[string]string {
 		"masks no array":            head + `,"masks":{}}`,
 		"deep arrays":               with(`,"x":` + strings.Repeat("[", 1<<20)),
 		"deep objects":              with(`,"x":` + strings.Repeat(`{"x":`, 100_000) + "1" + strings.Repeat("}", 100_000)),
+		"deeper than we read":       with(`,"x":` + strings.Repeat("[", maxManifestDepth) + strings.Repeat("]", maxManifestDepth)),
 		"deep masks":                masks(strings.Repeat("[", 100) + strings.Repeat("]", 100)),
 		"creator too long":          with(`,"creator":"` + strings.Repeat("x", 257) + `"`),
 		"creator of two lines":      with(`,"creator":"ann\nlevel=ERROR"`),

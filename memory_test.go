@@ -322,6 +322,8 @@ func TestMemoryCopy(t *testing.T) {
 	if diff := cmp.Diff(want, got); err != nil || diff != "" {
 		t.Errorf("Copy: %v (-want +got):\n%s", err, diff)
 	}
+	const large = "mask/large"
+	m.objects.set(large, memoryObject{info: ObjectInfo{Key: large, Size: MaxPutSize + 1}})
 	for name, test := range map[string]struct {
 		src, dst, ifMatch string
 		want              error
@@ -330,6 +332,7 @@ func TestMemoryCopy(t *testing.T) {
 		"other ETag":   {testKey, dst, "0", ErrPreconditionFailed},
 		"bad ETag":     {testKey, dst, `"`, ErrInvalidArgument},
 		"onto itself":  {testKey, testKey, "", ErrInvalidArgument},
+		"over one PUT": {large, dst, "", ErrTooLarge},
 		"from outside": {"other", dst, "", ErrInvalidKey},
 		"to outside":   {testKey, "other", "", ErrInvalidKey},
 	} {

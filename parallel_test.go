@@ -433,6 +433,12 @@ func TestDownloadAllFails(t *testing.T) {
 		_, err := DownloadAll(t.Context(), newMapStorage(key), []DownloadItem{tt.item}, nil)
 		wantInputError(t, err, ErrInvalidArgument, tt.field)
 	}
+	m := new(Memory)
+	mustPut(t, m, key, "content")
+	_, err := DownloadAll(t.Context(), m, []DownloadItem{{Key: key, IfMatch: "another", Sink: BytesSink(&data)}}, nil)
+	if !errors.Is(err, ErrPreconditionFailed) || data != nil {
+		t.Errorf("by another's ETag: %v, %q", err, data)
+	}
 }
 
 func TestDeletePrefix(t *testing.T) {

@@ -82,6 +82,11 @@ func TestS3MultipartUpload(t *testing.T) {
 		if !errors.Is(err, ErrPreconditionFailed) || len(b.uploads) != 1 {
 			t.Errorf("error is %v; %d uploads", err, len(b.uploads))
 		}
+		b.objects[testKey] = objectInBucket{etag: `"old"`}
+		_, err = s.CompleteMultipartUpload(t.Context(), testKey, id, []Part{part}, &PutOptions{NoOverwrite: true})
+		if !errors.Is(err, ErrPreconditionFailed) || len(b.uploads) != 1 {
+			t.Errorf("over an object: error is %v; %d uploads", err, len(b.uploads))
+		}
 		if _, err := s.CompleteMultipartUpload(t.Context(), testKey, id, []Part{part}, nil); err != nil {
 			t.Error(err)
 		}
@@ -192,6 +197,7 @@ func TestS3MultipartListings(t *testing.T) {
 		{"parts back and forth", false, []answer{page(parts, "", true, "7"), page(parts, "", true, "3"), page(parts, "", true, "7")}, 2},
 		{"a part twice", false, []answer{page(parts, part, true, "1"), page(parts, part, false, "")}, 2},
 		{"parts of another key", false, []answer{page(strings.ReplaceAll(parts, testKey, "mask/other"), part, false, "")}, 1},
+		{"parts of another upload", false, []answer{page(strings.ReplaceAll(parts, ">id<", ">other<"), part, false, "")}, 1},
 		{"uploads of another prefix", true, []answer{page(uploads, strings.ReplaceAll(upload, "mask/", "masks/"), false, "")}, 1},
 		{"an upload without an ID", true, []answer{page(uploads, strings.ReplaceAll(upload, ">1<", "><"), false, "")}, 1},
 	} {

@@ -2,6 +2,8 @@ package maskstore
 
 import (
 	"context"
+	"crypto/md5"
+	"encoding/base64"
 	"encoding/xml"
 	"errors"
 	"fmt"
@@ -52,6 +54,7 @@ func TestS3GetBodies(t *testing.T) {
 		{"empty, another content", objectAnswer(""), GetOptions{SHA256: sum}, "", nil, ErrChecksum},
 		{"short", answer{status: 200, text: "hell", short: true, header: map[string]string{"ETag": `"e1"`}}, GetOptions{}, "hell", nil, ErrUnavailable},
 		{"no ETag", objectAnswer("hello", "ETag", ""), GetOptions{}, "", ErrBadResponse, nil},
+		{"no size", objectAnswer("hello", "Content-Length", "", "Transfer-Encoding", "chunked"), GetOptions{}, "", ErrBadResponse, nil},
 		{"an ETag that is none", objectAnswer("hello", "ETag", `"e 1"`), GetOptions{}, "", ErrBadResponse, nil},
 		{"range", objectAnswer("el", "Content-Range", "bytes 1-2/5"), GetOptions{Offset: 1, Length: 2}, "el", nil, nil},
 		{"range, checksum of the whole", objectAnswer("el", "Content-Range", "bytes 1-2/5", sumHeader, sum.Base64()), GetOptions{Offset: 1, Length: 2}, "el", nil, nil},
@@ -70,6 +73,10 @@ func TestS3GetBodies(t *testing.T) {
 			opened, err := testS3(t, server).Get(t.Context(), testKey, &test.opts)
 			if !errors.Is(err, test.openErr) {
 				t.Fatalf("opening: %v; want %v", err, test.openErr)
+			}
+			if got := server.headers[0].Get("If-Match"); got != "" && test.opts.IfMatch == "" ||
+				test.opts.IfMatch != "" && got != quoteETag(test.opts.IfMatch) {
+				t.Errorf("If-Match is %q", got)
 			}
 			if err != nil {
 				return
@@ -249,7 +256,10 @@ func TestS3Listing(t *testing.T) {
 			t.Errorf("%d entries of %d requests", n, len(server.bodies))
 		}
 	})
+	long := pageAnswer([]string{"mask/a"}, nil, "")
+	long.text = strings.Repeat(" ", maxListing) + long.text
 	for name, page := range map[string]answer{
+		"no end":              long,
 		"the same page again": pageAnswer([]string{"mask/a"}, nil, "t1"),
 		"no next page":        {status: 200, text: "<ListBucketResult><IsTruncated>true</IsTruncated></ListBucketResult>"},
 		"a key not encoded":   pageAnswer([]string{"mask/%zz"}, nil, ""),
@@ -287,7 +297,10 @@ func (d *deleter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		Quiet  bool
 		Object []struct{ Key string }
 	}
-	if err := xml.NewDecoder(r.Body).Decode(&doc); err != nil || !r.URL.Query().Has("delete") {
+	body, _ := io.ReadAll(r.Body)
+	sum := md5.Sum(body)
+	if xml.Unmarshal(body, &doc) != nil || !r.URL.Query().Has("delete") ||
+		r.Header.Get("Content-MD5") != base64.StdEncoding.EncodeToString(sum[:]) {
 		w.WriteHeader(http.StatusTeapot)
 		return
 	}

@@ -373,6 +373,8 @@ func TestS3PutAnswersLost(t *testing.T) {
 		{"large: complete lost", large, nil, once(completeUpload, lose), PutOptions{NoOverwrite: true}, nil},
 		{"large: complete lost before it came", large, nil, once(completeUpload, loseAsked), PutOptions{}, nil},
 		{"large: complete lost over the old one", large, []byte("old"), once(completeUpload, lose), PutOptions{IfMatch: "old"}, nil},
+		{"large: another was there, complete lost", large, []byte("old"), once(completeUpload, lose), PutOptions{NoOverwrite: true},
+			ErrPreconditionFailed},
 		{"large: 503 though complete", large, nil, once(completeUpload, status503), PutOptions{NoOverwrite: true}, nil},
 		{"large: no ETag, done", large, nil, once(completeUpload, empty200), PutOptions{}, nil},
 		{"large: no ETag, not done", large, nil, once(completeUpload, empty200Undone), PutOptions{}, ErrBadResponse},
@@ -410,6 +412,29 @@ func TestS3PutSamePartsTwice(t *testing.T) {
 		}
 		_, err := s.Put(t.Context(), testKey, bytes.NewReader(largeBody), &PutOptions{NoOverwrite: true})
 		if !errors.Is(err, ErrPreconditionFailed) || len(b.uploads) > 0 {
+			t.Errorf("error is %v; %d uploads", err, len(b.uploads))
+		}
+	})
+}
+
+// Where a completion was lost, and the upload cannot be ended, the same content that lies there is no success.
+func TestS3PutOfWhatStaysOpen(t *testing.T) {
+	inBubble(t, "", func(t *testing.T) {
+		b := newBucket(nil)
+		s := testS3(t, b)
+		if _, err := s.Put(t.Context(), testKey, bytes.NewReader(largeBody), nil); err != nil {
+			t.Fatal(err)
+		}
+		lost := once(completeUpload, loseAsked)
+		b.fault = func(w http.ResponseWriter, r *http.Request, do func()) bool {
+			if sortOf(r) == abortUpload {
+				w.WriteHeader(http.StatusForbidden)
+				return true
+			}
+			return lost(w, r, do)
+		}
+		_, err := s.Put(t.Context(), testKey, bytes.NewReader(largeBody), &PutOptions{NoOverwrite: true})
+		if !errors.Is(err, ErrPreconditionFailed) || len(b.uploads) != 1 {
 			t.Errorf("error is %v; %d uploads", err, len(b.uploads))
 		}
 	})

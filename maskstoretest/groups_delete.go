@@ -388,4 +388,20 @@ var groupSweepTests = map[string]func(*groupEnv){
 			e.Errorf("upload %s is left", upload.UploadID)
 		}
 	},
+	"LeavesAloneUploadsThatMayBeUnderWay": func(e *groupEnv) {
+		storage, ok := maskstore.As[maskstore.MultipartStorage](e.storage)
+		if !ok {
+			return
+		}
+		g := e.group("g")
+		e.overwrite(e.key(g, 1), maskPNG(1, 1))
+		_, err := g.Adopt(e.Context(), nil) // it has given out no URL, and so is at rest at once
+		e.must(err)
+		id, err := storage.CreateMultipartUpload(e.Context(), e.key(g, 2), nil)
+		e.must(err)
+		if r := e.sweep(false); len(r.Aborted) > 0 {
+			e.Errorf("aborted are %+v", r.Aborted)
+		}
+		e.must(storage.AbortMultipartUpload(e.Context(), e.key(g, 2), id))
+	},
 }

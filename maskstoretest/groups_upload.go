@@ -65,6 +65,11 @@ var groupBeginTests = map[string]func(*groupEnv){
 		if status, _ := e.put(url, data); status != http.StatusOK {
 			e.Errorf("as declared: status %d", status)
 		}
+		url = e.begin(e.group("unhashed"), unhashed(masks), nil).Masks[0].URL
+		url.ContentLength = 0
+		if status, _ := e.put(url, append(slices.Clone(data), 0)); status < 400 || status > 499 {
+			e.Errorf("another length, without a SHA-256: status %d", status)
+		}
 	},
 	"URLWorksOnce": func(e *groupEnv) {
 		g := e.group("g")
@@ -248,6 +253,12 @@ var groupBeginTests = map[string]func(*groupEnv){
 		h := &hooked{ObjectStorage: e.storage, before: once("Put", metadataName, func() { e.wait(2 * time.Minute) })}
 		_, err := e.groupOn(h, "g").Begin(e.Context(), hashed(files(1, 1)), nil)
 		e.wantErr(err, maskstore.ErrUnavailable)
+	},
+	"BeginWithinAnothersFirstBegin": func(e *groupEnv) {
+		other := e.group("g")
+		first := once("Put", metadataName, func() { e.begin(other, hashed(files(2, 1)), nil) })
+		_, err := e.groupOn(&hooked{ObjectStorage: e.storage, before: first}, "g").Begin(e.Context(), hashed(files(2, 2)), nil)
+		e.wantErr(err, maskstore.ErrUploadOpen)
 	},
 	"BeginWithinAnothersBegin": func(e *groupEnv) {
 		other := e.group("g")
