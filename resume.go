@@ -42,8 +42,8 @@ type Source interface {
 //
 // Conditions are judged when all is sent: to skip what is there, Stat first.
 //
-// An upload that another ends before it has a part begins anew, once. What the server lost of an upload as it completed it
-// is sent again, once, unless the object is there: it is read, and compared.
+// An upload that another ends before it has a part begins anew, once. So does one of which the server lost something as it
+// completed it, unless the object is there: it is read, and compared.
 //
 // Of two calls for a key at a time, with one Journal, one may fail with ErrNotFound, or ErrInvalidArgument, since the other
 // has ended the upload, or replaced a part.
@@ -278,21 +278,18 @@ func (u *partsUpload) send(ctx context.Context, stored map[int]Part) (ObjectInfo
 	return info, err
 }
 
-// sendAgain sends what is gone of an upload: of one that somebody ended before it had a part, as S3 does where it takes
-// that one for what an attempt of its own has begun (abortLost), and of one that the server lost in part or whole, as MinIO
-// may where a completion is cut off. An upload whose record is gone was ended on purpose.
+// sendAgain sends all in an upload of its own, in place of one that is gone or cannot be completed: one that somebody ended
+// before it had a part, as S3 does where it takes that one for what an attempt of its own has begun (abortLost), or of which
+// the server lost something as it completed it: a MinIO that was killed then may take the parts again, and yet never
+// complete it. An upload whose record is gone was ended on purpose.
 func (u *partsUpload) sendAgain(ctx context.Context, gone error) (ObjectInfo, error) {
 	if r, err := u.load(ctx); err != nil || u.Journal != nil && r.UploadID != u.record.UploadID {
 		return ObjectInfo{}, cmp.Or(err, gone)
 	}
-	stored, err := storedParts(ctx, u.m, u.key, u.record.UploadID)
-	if errors.Is(err, ErrNotFound) {
-		err = u.replace(ctx, &u.record)
-	}
-	if err != nil {
+	if err := u.replace(ctx, &u.record); err != nil {
 		return ObjectInfo{}, err
 	}
-	return u.send(ctx, stored)
+	return u.send(ctx, nil)
 }
 
 func (u *partsUpload) checkSum(sum SHA256) error {

@@ -91,16 +91,22 @@ func TestUploadEndedByAnother(t *testing.T) {
 // lossy is a Memory that loses something of an upload as it completes it, so many times.
 type lossy struct {
 	*Memory
-	lose  func(m *Memory, uploadID string) error
-	times int
-	done  bool // the first completion is done all the same
+	lose   func(m *Memory, uploadID string) error
+	times  int
+	done   bool // the first completion is done all the same
+	spoil  bool // what has lost something is not completed any more, as MinIO may leave it
+	spoilt map[string]bool
 }
 
 func (l *lossy) CompleteMultipartUpload(
 	ctx context.Context, key, uploadID string, parts []Part, opts *PutOptions,
 ) (ObjectInfo, error) {
+	if l.spoilt[uploadID] {
+		return ObjectInfo{}, &Error{Kind: ErrInvalidArgument}
+	}
 	if l.times > 0 {
 		l.times--
+		l.spoilt = map[string]bool{uploadID: l.spoil}
 		if l.done {
 			l.done = false
 			if _, err := l.Memory.CompleteMultipartUpload(ctx, key, uploadID, parts, opts); err != nil {
@@ -128,17 +134,19 @@ func TestUploadLostInCompletion(t *testing.T) {
 		lose  func(m *Memory, uploadID string) error
 		times int
 		done  bool
+		spoil bool
 		want  error
 	}{
-		{"all", loseAll, 1, false, nil},
-		{"a part", losePart, 1, false, nil},
-		{"all, twice", loseAll, 2, false, ErrNotFound},
-		{"a part, twice", losePart, 2, false, ErrInvalidArgument},
-		{"the answer alone", loseAnswer, 1, true, nil},
+		{"all", loseAll, 1, false, false, nil},
+		{"a part", losePart, 1, false, false, nil},
+		{"a part, for good", losePart, 1, false, true, nil},
+		{"all, twice", loseAll, 2, false, false, ErrNotFound},
+		{"a part, twice", losePart, 2, false, false, ErrInvalidArgument},
+		{"the answer alone", loseAnswer, 1, true, false, nil},
 	} {
 		for journal, j := range map[string]Journal{"a journal": DirJournal(t.TempDir()), "no journal": nil} {
 			t.Run(row.name+", "+journal, func(t *testing.T) {
-				l := &lossy{new(Memory), row.lose, row.times, row.done}
+				l := &lossy{Memory: new(Memory), lose: row.lose, times: row.times, done: row.done, spoil: row.spoil}
 				opts := &UploadOptions{Journal: j, PutOptions: PutOptions{NoOverwrite: true}}
 				_, err := Upload(t.Context(), l, testKey, bytes.NewReader(data), opts)
 				if !errors.Is(err, row.want) {

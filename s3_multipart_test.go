@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
@@ -269,6 +270,17 @@ func TestS3WrittenButNotDescribed(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What a MinIO that was killed in the middle of a completion answers to the next is told as parts that it does not take.
+func TestS3CompletionBrokenOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := &scripted{answers: []answer{{status: 400, code: "XMinioObjectExistsAsDirectory"}}}
+		_, err := testS3(t, server).CompleteMultipartUpload(t.Context(), testKey, "id", []Part{{PartNumber: 1, ETag: "a"}}, nil)
+		if !errors.Is(err, ErrInvalidArgument) {
+			t.Error(err)
+		}
+	})
 }
 
 // What an attempt whose answer was lost has begun is aborted, and nothing else.
