@@ -5,7 +5,6 @@ import (
 	"math"
 	"math/bits"
 	"math/rand/v2"
-	"strings"
 	"testing"
 	"testing/synctest"
 )
@@ -27,7 +26,8 @@ type scenario struct {
 // disturbed says how often the runs met what the scenario disturbs them by, and fails where that is never.
 func (s *scenario) disturbed(t *testing.T) string {
 	t.Helper()
-	var wanted, figures []string
+	var wanted []string
+	figures := ""
 	if s.faults > 0 {
 		for _, f := range s.fates {
 			wanted = append(wanted, string(f))
@@ -40,12 +40,12 @@ func (s *scenario) disturbed(t *testing.T) string {
 		wanted = append(wanted, stalledPUT)
 	}
 	for _, what := range wanted {
-		figures = append(figures, fmt.Sprintf("%d × %s", s.met[what], what))
+		figures += fmt.Sprintf("; %d × %s", s.met[what], what)
 		if s.met[what] == 0 {
 			t.Errorf("%s: no run has met %q", s.name, what)
 		}
 	}
-	return strings.Join(figures, "; ")
+	return figures
 }
 
 func (s *scenario) server() server {

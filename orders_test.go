@@ -39,7 +39,7 @@ func TestOrders(t *testing.T) {
 			if x.failed != nil {
 				reports(t, &s, x.order, x.failed)
 			}
-			t.Logf("%s: %d orders, by %d runs through %d states; %s", s.name, x.total, x.runs, len(x.orders), s.disturbed(t))
+			t.Logf("%s: %d orders, by %d runs through %d states%s", s.name, x.total, x.runs, len(x.orders), s.disturbed(t))
 			orders.Add(x.total)
 			runs.Add(uint64(x.runs))
 		})
@@ -87,7 +87,7 @@ func TestOrdersAtRandom(t *testing.T) {
 					reports(t, &s, order, fmt.Errorf("seed %d: %w", seed, err))
 				}
 			}
-			t.Logf("%s: %d orders; %s", s.name, *ordersSeeds, s.disturbed(t))
+			t.Logf("%s: %d orders%s", s.name, *ordersSeeds, s.disturbed(t))
 		})
 	}
 }
