@@ -13,10 +13,13 @@ import (
 )
 
 // openLibrary opens the library's storage on that server.
-func openLibrary(b *testing.B, s *server) maskstore.ObjectStorage {
+func openLibrary(b *testing.B, s *server) maskstore.ObjectStorage { return openProvider(b, s, "minio") }
+
+func openProvider(b *testing.B, s *server, provider string) maskstore.ObjectStorage {
 	b.Helper()
 	storage, err := maskstore.Open(context.Background(), maskstore.Config{ObjectStorage: maskstore.ObjectStorageConfig{
-		Provider: "minio", BucketName: bucket, Region: region, Endpoint: s.endpoint, AccessKey: accessKey, SecretKey: secretKey,
+		Provider: provider, BucketName: bucket, Region: region, Endpoint: s.endpoint, AccessKey: accessKey, SecretKey: secretKey,
+		Encryption: "none",
 	}})
 	if err != nil {
 		b.Fatal(err)

@@ -47,7 +47,8 @@ func BenchmarkSign(b *testing.B) {
 			_, err := minioGo.PresignHeader(ctx, http.MethodPut, bucket, mask.key, ttl, nil, header)
 			return err
 		}),
-		signed(library, signUpload(openLibrary(b, s), mask, ttl)),
+		signed(library, signUpload(openProvider(b, s, "s3"), mask, ttl)), // binds what the peers bind
+		signed(library+"-minio", signUpload(openLibrary(b, s), mask, ttl)),
 		signed(library+"-arithmetic", func() error {
 			arithmetic.Presign(sigv4.Credentials{AccessKey: accessKey, SecretKey: secretKey}, &sigv4.Request{
 				Method: http.MethodPut, Scheme: "https", Host: "storage.example:9000", Base: "/" + bucket + "/", Path: mask.key,
