@@ -40,7 +40,8 @@ type Source interface {
 // complete: its content is not the one that opts say, or a condition does not hold. AbortUpload and SweepUploads end what
 // is not gone on with.
 //
-// Conditions are judged when all is sent: to skip what is there, Stat first.
+// Conditions are judged when all is sent: to skip what is there, Stat first. A single Put is not recorded: where its answer
+// was lost, the next call with NoOverwrite gets ErrPreconditionFailed, over its own object.
 //
 // An upload that another ends before it has a part begins anew, once. So does one of which the server lost something as it
 // completed it, unless the object is there: it is read, and compared.
@@ -89,6 +90,11 @@ func upload(ctx context.Context, s ObjectStorage, key string, src Source, o Uplo
 	o.Size = size
 	m, ok := As[MultipartStorage](s)
 	if !ok || size <= maxSinglePut {
+		if ok && o.Journal != nil { // what is recorded is of another size
+			if err := AbortUpload(ctx, s, o.Journal, key); err != nil && !errors.Is(err, ErrNotFound) {
+				return ObjectInfo{}, err
+			}
+		}
 		return s.Put(ctx, key, io.NewSectionReader(src, 0, size), &o.PutOptions)
 	}
 	o.ContentType = cmp.Or(o.ContentType, typeByName(key))

@@ -459,6 +459,16 @@ func TestUploadRefuses(t *testing.T) {
 	wantNoUpload(t, m, j)
 }
 
+// An upload in parts that was open gives way to a smaller source, as to any other.
+func TestUploadOfWhatBecameSmall(t *testing.T) {
+	m, j := new(Memory), DirJournal(t.TempDir())
+	interrupt(t, m, j, testKey, manyParts())
+	if _, err := Upload(t.Context(), m, testKey, strings.NewReader("small"), &UploadOptions{Journal: j}); err != nil {
+		t.Error(err)
+	}
+	wantNoUpload(t, m, j)
+}
+
 func TestUploadSmall(t *testing.T) {
 	m, j := new(Memory), DirJournal(filepath.Join(t.TempDir(), "none"))
 	for _, size := range []int{0, 1, maxSinglePut} {
