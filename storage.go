@@ -189,7 +189,7 @@ func As[T any](s ObjectStorage) (T, bool) {
 			return t, true
 		}
 		if a, ok := s.(interface{ As(target any) bool }); ok {
-			ok = a.As(&capability)
+			ok = a.As(&capability) && any(capability) != nil
 			return capability, ok
 		}
 		u, ok := s.(interface{ Unwrap() ObjectStorage })

@@ -18,6 +18,7 @@ type (
 	deciding        struct{ plainStorage }
 	decidingCopier  struct{ copyingStorage }
 	decidingUnwraps struct{ unwrapped }
+	promising       struct{ plainStorage }
 )
 
 func (copyingStorage) Copy(context.Context, string, string, *CopyOptions) (ObjectInfo, error) {
@@ -31,6 +32,9 @@ func (d deciding) As(target any) bool { return asCopier(d.ObjectStorage, target)
 
 func (d decidingCopier) As(any) bool         { return false }
 func (d decidingUnwraps) As(target any) bool { return asCopier(nil, target) }
+
+// As says that it has all, and gives nothing.
+func (promising) As(any) bool { return true }
 
 type ownCopier struct{ Copier }
 
@@ -64,6 +68,7 @@ func TestAs(t *testing.T) {
 		{"As says no", deciding{over(plain)}, ""},
 		{"As that says no ends the search", decidingUnwraps{unwrapped{over(copying)}}, ""},
 		{"itself comes before its As", decidingCopier{}, "decidingCopier"},
+		{"As says yes and gives none", promising{}, ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
