@@ -180,6 +180,7 @@ type checkedBody struct {
 	hash   hash.Hash        // of the first of them
 	n      int64            // how many bytes of it have come
 	wrong  error            // what one that came has instead
+	isTold bool             // that error is due, and not at the end of all
 	flipAt int64            // the byte, counted from 1, whose damage is told, whatever the pieces; 0: none
 	read   int64            // how many bytes have come
 	size   int64            // how many come if all goes well
@@ -191,7 +192,7 @@ func (b *checkedBody) Read(p []byte) (int, error) {
 	if err != nil && err != io.EOF {
 		return n, failed("Get", b.key, err)
 	}
-	if b.wrong != nil && (b.read >= b.size || err == io.EOF) {
+	if b.wrong != nil && (b.isTold || b.read >= b.size || err == io.EOF) {
 		return 0, &maskstore.Error{Op: "Get", Key: b.key, Kind: maskstore.ErrChecksum, Err: b.wrong}
 	}
 	return n, err
@@ -210,7 +211,7 @@ func (b *checkedBody) check(p []byte) {
 			return
 		}
 		if got := maskstore.SHA256(b.hash.Sum(nil)); got != piece.SHA256 {
-			b.wrong = fmt.Errorf("the content has SHA-256 %v, not %v", got, piece.SHA256)
+			b.wrong, b.isTold = fmt.Errorf("the content has SHA-256 %v, not %v", got, piece.SHA256), true
 		}
 		b.pieces, b.n = b.pieces[1:], 0
 		b.hash.Reset()

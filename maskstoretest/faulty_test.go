@@ -171,7 +171,7 @@ func TestFaultyFlippedBitIsTold(t *testing.T) {
 	}
 	first := append(bytes.Clone(content), make([]byte, maskstore.MinPartSize)...)
 	var made []maskstore.Part
-	for i, data := range [][]byte{first, content} {
+	for i, data := range [][]byte{first, first, content} {
 		part, err := memory.UploadPart(t.Context(), inParts, id, i+1, maskstore.BytesBody(data))
 		if err != nil {
 			t.Fatal(err)
@@ -179,7 +179,7 @@ func TestFaultyFlippedBitIsTold(t *testing.T) {
 		made = append(made, part)
 	}
 	parts, _ := maskstore.As[maskstore.MultipartStorage](storage)
-	_, err = parts.UploadPart(t.Context(), inParts, id, 3, maskstore.BytesBody(content))
+	_, err = parts.UploadPart(t.Context(), inParts, id, 4, maskstore.BytesBody(content))
 	wantFault(t, err, maskstore.ErrChecksum)
 	if _, err := memory.CompleteMultipartUpload(t.Context(), inParts, id, made, nil); err != nil {
 		t.Fatal(err)
@@ -192,6 +192,7 @@ func TestFaultyFlippedBitIsTold(t *testing.T) {
 	if _, err := memory.Put(t.Context(), whole, bytes.NewReader(content), nil); err != nil {
 		t.Fatal(err)
 	}
+	all := maskstore.SumSHA256(slices.Concat(first, first, content))
 	for name, row := range map[string]struct {
 		key  string
 		opts maskstore.GetOptions
@@ -204,7 +205,7 @@ func TestFaultyFlippedBitIsTold(t *testing.T) {
 		"a verified range":          {whole, maskstore.GetOptions{Length: 3, Verify: true}, maskstore.ErrChecksum},
 		"a verified range's end":    {whole, maskstore.GetOptions{Offset: 4, Verify: true}, maskstore.ErrChecksum},
 		"a verified range of parts": {inParts, maskstore.GetOptions{Offset: 1, Length: 3, Verify: true}, maskstore.ErrChecksum},
-		"in parts, by the caller's": {inParts, maskstore.GetOptions{SHA256: maskstore.SumSHA256(append(first, content...))}, maskstore.ErrChecksum},
+		"in parts, by the caller's": {inParts, maskstore.GetOptions{SHA256: all}, maskstore.ErrChecksum},
 		"in parts, by theirs":       {inParts, maskstore.GetOptions{}, maskstore.ErrChecksum},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -224,6 +225,9 @@ func TestFaultyFlippedBitIsTold(t *testing.T) {
 			}
 			if err != nil && int64(len(got)) == size {
 				t.Error("all was read before it was told")
+			}
+			if row.key == inParts && row.opts == (maskstore.GetOptions{}) && len(got) > len(first) {
+				t.Errorf("%d bytes were read before it was told, over the first part's %d", len(got), len(first))
 			}
 		})
 	}
