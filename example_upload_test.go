@@ -47,6 +47,11 @@ func ExampleBeginParts() {
 	ctx := context.Background()
 	storage, stop := serve()
 	defer stop()
+	journal, err := os.MkdirTemp("", "journal-*")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(journal)
 
 	mux := http.NewServeMux() // at the server, which has authorized the request
 	mux.HandleFunc("POST /large/{name}/{step}", func(w http.ResponseWriter, r *http.Request) {
@@ -60,6 +65,7 @@ func ExampleBeginParts() {
 		key := "mask/ct-42/_large/" + r.PathValue("name")
 		opts := &maskstore.PartsOptions{
 			PutOptions: maskstore.PutOptions{Size: said.Size, NoOverwrite: true}, PartSHA256: said.PartSHA256,
+			Journal: maskstore.DirJournal(journal), // for SweepUploads, of what no client comes back to
 		}
 		switch step := r.PathValue("step"); {
 		case err != nil:

@@ -140,7 +140,8 @@ func BeginParts(ctx context.Context, s ObjectStorage, key string, opts *PartsOpt
 }
 
 // RenewParts signs the URLs of the parts that are not stored yet, or are not those declared: where URLs have expired, for
-// parts that were hashed since, for a client that begins again. An upload that has ended is ErrNotFound. Size and PartSHA256
+// parts that were hashed since, for a client that begins again. An upload that has ended is ErrNotFound: CompleteParts, called
+// again, tells whether it was completed. Size and PartSHA256
 // are what this call says, whatever BeginParts was told, but for what a Journal holds it to (see PartsOptions).
 func RenewParts(ctx context.Context, s ObjectStorage, key, uploadID string, opts *PartsOptions) (*PartsTicket, error) {
 	const op = "RenewParts"

@@ -92,7 +92,7 @@ func (s *S3) CreateMultipartUpload(ctx context.Context, key string, opts *PutOpt
 // checkUploadID refuses the empty ID, without which a request means another: that of a part would put an object.
 func checkUploadID(id string) error {
 	if id == "" {
-		return inputError("uploadID", "is empty", "the ID that CreateMultipartUpload gave")
+		return inputError("uploadID", "is empty", "the ID that CreateMultipartUpload, or BeginParts, gave")
 	}
 	return nil
 }

@@ -1,7 +1,9 @@
 // Package maskstoretest holds storages to the contract of maskstore.ObjectStorage. Over a storage of one's own:
 //
-//	func TestStorage(t *testing.T)       { maskstoretest.Test(t, newStorage, nil) }
-//	func TestStorageGroups(t *testing.T) { maskstoretest.TestGroups(t, newStorage, nil) }
+//	func TestStorage(t *testing.T)       { maskstoretest.Test(t, newStorage, opts) }
+//	func TestStorageGroups(t *testing.T) { maskstoretest.TestGroups(t, newStorage, opts) }
+//
+//	var opts = &maskstoretest.Options{NoBatch: true}
 //
 // The URLs that it signs must be served, a Memory's by an httptest.Server that is its BaseURL. What a storage cannot do, its
 // Options must say: NoSigning of one that signs none, NoBatch of one that is no BatchPutter, such as Memory and S3.
