@@ -311,6 +311,15 @@ var ofWorkflows = []fileGuards{
 		{name: "what is found is the source's", old: `&GetOptions{SHA256: sum, IfMatch: info.ETag}`,
 			new:  `&GetOptions{IfMatch: info.ETag}`,
 			test: "TestUploadFoundComplete"},
+		{name: "what is about to begin is recorded", old: `if err := u.store(ctx); err != nil {
+		return err
+	}
+	id, err`, new: `id, err`, test: "TestUploadIsRecordedFirst"},
+		{name: "what cannot be recorded is aborted", old: `return u.abort(ctx, err)
+	}
+	return nil`, new: `return err
+	}
+	return nil`, test: "TestUploadIsRecordedFirst"},
 	}},
 	{"journal.go", []guard{
 		{name: "records of another version", old: `r.Version != recordVersion`, new: `false`, test: "TestUploadBadRecords"},
@@ -324,5 +333,14 @@ var ofWorkflows = []fileGuards{
 		{name: "a record that came meanwhile stays", old: `err == nil && r.UploadID == uploadID {`,
 			new:  `err == nil && r.UploadID != "" {`,
 			test: "TestDirJournalRemove"},
+		{name: "records of another key", old: `r.Key != key || `, new: ``, test: "TestUploadBadRecords"},
+		{name: "parts that are too small", old: `r.PartSize < MinPartSize || `, new: ``, test: "TestUploadBadRecords"},
+		{name: "parts that are too large", old: `r.PartSize > MaxPartSize || `, new: ``, test: "TestUploadBadRecords"},
+		{name: "records of no size", old: `r.Size <= 0 || `, new: ``, test: "TestUploadBadRecords"},
+		{name: "records of too many parts", old: ` || r.Size > r.PartSize*MaxPartNumber`, new: ``, test: "TestUploadBadRecords"},
+		{name: "records in the file of another key", old: ` && d.file(r.Key) != name`, new: ` && false`,
+			test: "TestUploadBadRecords"},
+		{name: "files that another may be writing", old: `err == nil && time.Since(info.ModTime()) > tempAge`,
+			new: `err == nil && info != nil`, test: "TestDirJournalTempFiles"},
 	}},
 }
