@@ -286,8 +286,13 @@ func TestS3UnprovenDeletions(t *testing.T) {
 		{answer{status: 200, text: "<DeleteResult/>", short: true}, 2, 2, ErrUnavailable},
 		{answer{status: 200, text: "<DeleteResult/>"}, 2, 0, nil},
 		{answer{status: 200, text: `<DeleteResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"></DeleteResult>`}, 2, 0, nil},
-		{answer{status: 200, text: "<DeleteResult><Error><Key>" + testKey + "2</Key><Code>AccessDenied</Code></Error></DeleteResult>"}, 2, 1, ErrAccessDenied},
+		{answer{status: 200, text: deniedAnswer(testKey + "2")}, 2, 1, ErrAccessDenied},
 		{answer{status: 200, text: "<DeleteResult><Error><Key>" + testKey + "2</Key><Code>NoSuchKey</Code></Error></DeleteResult>"}, 2, 0, nil},
+		{answer{status: 200, text: deniedAnswer(testKey + "3")}, 2, 2, ErrBadResponse},
+		{answer{status: 200, text: deniedAnswer("")}, 2, 2, ErrBadResponse},
+		{answer{status: 200, text: deniedAnswer(testKey+"2", testKey+"3")}, 2, 2, ErrBadResponse},
+		{answer{status: 200, text: deniedAnswer(testKey+"2", testKey+"3")}, 2, 2, ErrAccessDenied},
+		{answer{status: 200, text: deniedAnswer(testKey+"2", testKey+"2")}, 2, 2, ErrBadResponse},
 	} {
 		inBubble(t, fmt.Sprint(row.answer, row.keys), func(t *testing.T) {
 			server := &scripted{answers: []answer{row.answer}}
@@ -301,4 +306,27 @@ func TestS3UnprovenDeletions(t *testing.T) {
 			}
 		})
 	}
+}
+
+// deniedAnswer tells that these keys were not deleted.
+func deniedAnswer(keys ...string) string {
+	text := "<DeleteResult>"
+	for _, key := range keys {
+		text += "<Error><Key>" + key + "</Key><Code>AccessDenied</Code></Error>"
+	}
+	return text + "</DeleteResult>"
+}
+
+// An answer in which a bit of a key has flipped is asked for again.
+func TestS3DeletionOfAFlippedKey(t *testing.T) {
+	inBubble(t, "once", func(t *testing.T) {
+		server := &scripted{answers: []answer{
+			{status: 200, text: deniedAnswer(testKey + "3")}, {status: 200, text: deniedAnswer(testKey + "2")},
+		}}
+		err := testS3(t, server).Delete(t.Context(), testKey, testKey+"2")
+		if got := KeyErrors(err); len(got) != 1 || got[0].Key != testKey+"2" || !errors.Is(err, ErrAccessDenied) ||
+			len(server.bodies) != 2 {
+			t.Errorf("%v after %d requests", err, len(server.bodies))
+		}
+	})
 }
