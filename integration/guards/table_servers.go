@@ -187,6 +187,7 @@ var ofServers = []fileGuards{
 		{name: "the checksum of an item", old: `newHasher(r, body.Size, body.SHA256)`, new: `newHasher(r, body.Size, SHA256{})`,
 			test: "TestPutBatch|TestPutBatchKeepsGoing|TestPutBatchRefuses"},
 		{name: "tars that are not unpacked", old: `stays = m.deleteOne(longer, key)`, new: ``, test: "TestPutBatchLeavesNoTar"},
+		{name: "the checksum of a tar", old: `, SHA256: SumSHA256(data.Bytes())}`, new: `}`, test: "TestPutBatch"},
 	}},
 	{"direct.go", []guard{
 		{name: "bodies of another size than signed for", old: `u.ContentLength != 0 && body.Size != u.ContentLength`, new: `false`,
@@ -223,6 +224,7 @@ var ofServers = []fileGuards{
 			new: `false`, test: "TestDirectUpload|TestDirectDownload|TestS3Refusals"},
 		{name: "an untrusted certificate is final", old: `final := isNoTLS(err)`, new: `final := isNoTLS(err) && false`,
 			test: "TestS3WithoutTLS|TestNoAnswer"},
+		{name: "long errors", old: `io.LimitReader(resp.Body, maxErrorBody)`, new: `resp.Body`, test: "TestLongErrors"},
 	}},
 	{"parallel.go", []guard{
 		{name: "the concurrency", old: `n < 0 || n > MaxConcurrency`, new: `false`, test: "TestBadInput"},
@@ -245,5 +247,7 @@ var ofServers = []fileGuards{
 			test: "TestDownloadFileFails|TestDownloadAllFails"},
 		{name: "prefixes of two folders", old: `!strings.HasSuffix(prefix, "/")`, new: `false`, test: "TestBadInput"},
 		{name: "a deletion of all there is", old: `prefix == root`, new: `false`, test: "TestBadInput"},
+		{name: "the size of an upload", old: `Size:        item.Body.Size,`, new: ``, test: "TestUploadBindsItsPuts"},
+		{name: "the checksum of an upload", old: `SHA256:      item.Body.SHA256,`, new: ``, test: "TestUploadBindsItsPuts"},
 	}},
 }
