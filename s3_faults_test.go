@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/iotest"
@@ -329,4 +330,69 @@ func TestS3DeletionOfAFlippedKey(t *testing.T) {
 			t.Errorf("%v after %d requests", err, len(server.bodies))
 		}
 	})
+}
+
+// A burst of 503 of two seconds fails none of many calls, those that go by the SDK among them, and costs few attempts.
+func TestS3CallsThroughABurst(t *testing.T) {
+	const calls = 200
+	part := BytesBody(smallBody)
+	for sort, call := range map[string]func(ctx context.Context, s *S3, key, id string, parts []Part) error{
+		putWhole: func(ctx context.Context, s *S3, key, _ string, _ []Part) error {
+			return second(s.Copy(ctx, key, key+"2", nil))
+		},
+		createUpload: func(ctx context.Context, s *S3, key, _ string, _ []Part) error {
+			return second(s.CreateMultipartUpload(ctx, key, nil))
+		},
+		completeUpload: func(ctx context.Context, s *S3, key, id string, parts []Part) error {
+			return second(s.CompleteMultipartUpload(ctx, key, id, parts, nil))
+		},
+		listParts: func(ctx context.Context, s *S3, key, id string, _ []Part) error {
+			return second(storedParts(ctx, s, key, id))
+		},
+		abortUpload: func(ctx context.Context, s *S3, key, id string, _ []Part) error {
+			return s.AbortMultipartUpload(ctx, key, id)
+		},
+		"DELETE": func(ctx context.Context, s *S3, key, _ string, _ []Part) error { return s.Delete(ctx, key) },
+	} {
+		inBubble(t, sort, func(t *testing.T) {
+			start, server := time.Now(), new(s3Server)
+			server.before = func(_ int, w http.ResponseWriter, _ *http.Request) bool {
+				slow := time.Since(start) < 2*time.Second
+				if slow {
+					w.WriteHeader(503)
+					io.WriteString(w, "<Error><Code>SlowDown</Code></Error>")
+				}
+				return slow
+			}
+			s := testS3(t, server)
+			var wg sync.WaitGroup
+			for i := range calls {
+				key := fmt.Sprintf("mask/a/g/%04d_x.png", i)
+				mustPut(t, &server.Memory, key, "x")
+				id, err := server.CreateMultipartUpload(t.Context(), key, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				stored, err := server.UploadPart(t.Context(), key, id, 1, part)
+				if err != nil {
+					t.Fatal(err)
+				}
+				wg.Go(func() {
+					if err := call(t.Context(), s, key, id, []Part{stored}); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			wg.Wait()
+			attempts := 0
+			for _, request := range server.requests {
+				if request == sort {
+					attempts++
+				}
+			}
+			if attempts <= calls || attempts > 6*calls {
+				t.Errorf("%d calls took %d attempts", calls, attempts)
+			}
+		})
+	}
 }

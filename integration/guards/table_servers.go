@@ -19,6 +19,8 @@ var ofServers = []fileGuards{
 		{name: "a longest TTL that is too long", old: `ttl.value > MaxURLTTL`, new: `false`, test: "TestS3OptionsRefused"},
 		{name: "credentials are renewed early", old: `max(o.ExpiryWindow, renewEarly)`, new: `o.ExpiryWindow`,
 			test: "TestS3RenewsCredentialsEarly"},
+		{name: "no quota of attempts", old: `r.MaxAttempts, r.MaxBackoff, r.RateLimiter = s3Attempts, longestPause, ratelimit.None`,
+			new: `r.MaxAttempts, r.MaxBackoff = s3Attempts, longestPause`, test: "TestS3CallsThroughABurst"},
 	}},
 	{"s3_object.go", []guard{
 		{name: "the key of a Get", old: `cmp.Or(ValidKey(key), o.check(), ctx.Err())`, new: `cmp.Or(o.check(), ctx.Err())`,
