@@ -638,3 +638,13 @@ func TestDirectUploadAll(t *testing.T) {
 		})
 	}
 }
+
+// What a server writes beside an error is read as far as a code may stand.
+func TestLongErrors(t *testing.T) {
+	long := strings.Repeat("x", maxErrorBody)
+	body := strings.NewReader("<Error><Message>" + long + "</Message><Code>SlowDown</Code></Error>")
+	f := refused(SignedURL{}, &http.Response{StatusCode: http.StatusBadRequest, Body: io.NopCloser(body)})
+	if body.Len() == 0 || !errors.Is(f.err, ErrBadResponse) {
+		t.Errorf("%v; %d bytes were not read", f.err, body.Len())
+	}
+}

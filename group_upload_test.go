@@ -277,3 +277,38 @@ func TestUploadOfABodyThatIsGone(t *testing.T) {
 		}
 	}
 }
+
+// putWatcher is a storage that wants each Put to bind its content, and records its conditions.
+type putWatcher struct {
+	*maskstore.Memory
+	t    *testing.T
+	puts map[string]maskstore.PutOptions
+}
+
+func (w *putWatcher) Put(
+	ctx context.Context, key string, body io.Reader, opts *maskstore.PutOptions,
+) (maskstore.ObjectInfo, error) {
+	data, err := io.ReadAll(body)
+	if err != nil || opts.Size != int64(len(data)) || opts.SHA256 != maskstore.SumSHA256(data) {
+		w.t.Errorf("%s: the Put does not bind its content: %+v, %v", key, opts, err)
+	}
+	w.puts[key] = maskstore.PutOptions{IfMatch: opts.IfMatch, NoOverwrite: opts.NoOverwrite}
+	return w.Memory.Put(ctx, key, bytes.NewReader(data), opts)
+}
+
+// The PUTs of an Upload bind their content, and what lies at the key: another's is not overwritten.
+func TestUploadBindsItsPuts(t *testing.T) {
+	w := &putWatcher{new(maskstore.Memory), t, map[string]maskstore.PutOptions{}}
+	g, err := maskstore.NewGroup(w, "ct-42", "seg-1", &maskstore.GroupOptions{Concurrency: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, key, want := maskFiles(t, 2), "mask/ct-42/seg-1/0000_liver.png", maskstore.PutOptions{NoOverwrite: true}
+	for range 2 {
+		done, err := g.Upload(t.Context(), files[:1], nil)
+		if err != nil || w.puts[key] != want {
+			t.Fatalf("put with %+v, want %+v: %v", w.puts[key], want, err)
+		}
+		files[0].Body, want = files[1].Body, maskstore.PutOptions{IfMatch: done.Manifest.Masks[0].ETag}
+	}
+}

@@ -52,12 +52,13 @@ func newSite(t *testing.T, wrap func(ObjectStorage) ObjectStorage, opts HandlerO
 
 func authorizeBearer(r *http.Request, _ string, action Action) (string, error) {
 	user, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	said := errors.New("the directory at 10.0.0.7 says so")
 	switch user {
 	case "":
-		return "", ErrUnauthenticated
+		return "", &Error{Kind: ErrUnauthenticated, Err: said}
 	case "reader":
 		if action != ActionRead {
-			return "", &Error{Kind: ErrAccessDenied}
+			return "", &Error{Kind: ErrAccessDenied, Err: said}
 		}
 	case "broken":
 		return "", errors.New("the directory at 10.0.0.7 is down")

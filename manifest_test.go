@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"reflect"
 	"strings"
 	"testing"
@@ -255,5 +256,19 @@ func TestRoomForMasks(t *testing.T) {
 		if each := size(2) - size(1); maxManifestBytes/each < row.least {
 			t.Errorf("room for %d masks of %d bytes each; want %d", maxManifestBytes/each, each, row.least)
 		}
+	}
+}
+
+func TestManifestOfTooManyMasks(t *testing.T) {
+	masks := make([]Mask, MaxGroupMasks+1)
+	for i := range masks {
+		key := MaskKey{"a", "g", i % (MaxSlice + 1), fmt.Sprint(i / (MaxSlice + 1))}
+		masks[i] = Mask{Key: key.String(), Slice: key.Slice, Label: key.Label, Size: 1, ETag: "e"}
+	}
+	if err := validateMasks(masks[1:], "a", "g"); err != nil {
+		t.Error(err)
+	}
+	if validateMasks(masks, "a", "g") == nil {
+		t.Errorf("%d masks are not too many", len(masks))
 	}
 }

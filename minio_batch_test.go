@@ -35,7 +35,12 @@ func (s *tarServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	key := strings.TrimPrefix(r.URL.Path, "/bucket/")
 	switch {
 	case r.Method == http.MethodPut && r.Header.Get("X-Amz-Meta-Snowball-Auto-Extract") == "true" && s.unpack != nil:
-		for tr := tar.NewReader(r.Body); ; {
+		body, _ := io.ReadAll(r.Body)
+		if r.Header.Get("X-Amz-Checksum-Sha256") != SumSHA256(body).Base64() {
+			w.WriteHeader(http.StatusBadRequest)
+			return
+		}
+		for tr := tar.NewReader(bytes.NewReader(body)); ; {
 			h, err := tr.Next()
 			if err != nil {
 				return

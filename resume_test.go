@@ -158,6 +158,31 @@ func TestUploadKilled(t *testing.T) {
 	}
 }
 
+// TestUploadIsRecordedFirst: what begins leaves a trace before its ID is known, and what cannot be recorded then is aborted.
+func TestUploadIsRecordedFirst(t *testing.T) {
+	for name, row := range map[string]struct {
+		p     *mortal
+		calls []string
+		open  int // uploads
+	}{
+		"killed as it begins": {&mortal{left: 3, late: true}, []string{"Load", "Store", "Create"}, 1},
+		"begun, not recorded": {
+			&mortal{left: 4, survives: true}, []string{"Load", "Store", "Create", "Store", "Abort", "Remove"}, 0,
+		},
+	} {
+		p := row.p
+		p.Memory, p.Journal = new(Memory), DirJournal(t.TempDir())
+		_, err := Upload(t.Context(), p, testKey, bytes.NewReader(manyParts()), &UploadOptions{Journal: p})
+		if !errors.Is(err, errKilled) || !slices.Equal(p.calls, row.calls) || len(p.uploads) != row.open {
+			t.Errorf("%s: %v after %q; %d uploads are open", name, err, p.calls, len(p.uploads))
+		}
+		if err := AbortUpload(t.Context(), p.Memory, p.Journal, testKey); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		wantNoUpload(t, p.Memory, p.Journal)
+	}
+}
+
 // brokenSource cannot be read past two parts.
 type brokenSource struct{ *bytes.Reader }
 
@@ -377,7 +402,10 @@ func TestUploadBadRecords(t *testing.T) {
 		"of another key":     strings.Replace(string(text), testKey, "mask/other", 1),
 		"of a later version": strings.Replace(string(text), `"version":1`, `"version":2`, 1),
 		"of another layout":  `{"id":"x"}`,
-		"with small parts":   strings.Replace(string(text), `"part_size":16777216`, `"part_size":1`, 1),
+		"with small parts":   strings.Replace(string(text), `"part_size":16777216`, `"part_size":5242879`, 1),
+		"with large parts":   strings.Replace(string(text), `"part_size":16777216`, `"part_size":5368709121`, 1),
+		"of no size":         strings.Replace(string(text), `"size":33554440`, `"size":0`, 1),
+		"of too many parts":  strings.Replace(string(text), `"size":33554440`, `"size":167772160001`, 1),
 		"with a wrong hash":  strings.Replace(string(text), `"begun_at"`, `"sha256":"00","begun_at"`, 1),
 	} {
 		t.Run(what, func(t *testing.T) {
@@ -397,6 +425,19 @@ func TestUploadBadRecords(t *testing.T) {
 			}
 		})
 	}
+	if err := os.WriteFile(name, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := AbortUpload(t.Context(), new(Memory), misfiled{j}, "mask/other"); !errors.Is(err, ErrInvalidJournal) {
+		t.Errorf("a journal that gives the record of another key: %v", err)
+	}
+}
+
+// misfiled is a journal that gives the record of testKey for every key.
+type misfiled struct{ Journal }
+
+func (j misfiled) Load(ctx context.Context, _ string) (UploadRecord, error) {
+	return j.Journal.Load(ctx, testKey)
 }
 
 // TestUploadSharedJournal has two processes upload to one key at a time, by one journal.

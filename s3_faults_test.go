@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/iotest"
@@ -286,8 +287,13 @@ func TestS3UnprovenDeletions(t *testing.T) {
 		{answer{status: 200, text: "<DeleteResult/>", short: true}, 2, 2, ErrUnavailable},
 		{answer{status: 200, text: "<DeleteResult/>"}, 2, 0, nil},
 		{answer{status: 200, text: `<DeleteResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"></DeleteResult>`}, 2, 0, nil},
-		{answer{status: 200, text: "<DeleteResult><Error><Key>" + testKey + "2</Key><Code>AccessDenied</Code></Error></DeleteResult>"}, 2, 1, ErrAccessDenied},
+		{answer{status: 200, text: deniedAnswer(testKey + "2")}, 2, 1, ErrAccessDenied},
 		{answer{status: 200, text: "<DeleteResult><Error><Key>" + testKey + "2</Key><Code>NoSuchKey</Code></Error></DeleteResult>"}, 2, 0, nil},
+		{answer{status: 200, text: deniedAnswer(testKey + "3")}, 2, 2, ErrBadResponse},
+		{answer{status: 200, text: deniedAnswer("")}, 2, 2, ErrBadResponse},
+		{answer{status: 200, text: deniedAnswer(testKey+"2", testKey+"3")}, 2, 2, ErrBadResponse},
+		{answer{status: 200, text: deniedAnswer(testKey+"2", testKey+"3")}, 2, 2, ErrAccessDenied},
+		{answer{status: 200, text: deniedAnswer(testKey+"2", testKey+"2")}, 2, 2, ErrBadResponse},
 	} {
 		inBubble(t, fmt.Sprint(row.answer, row.keys), func(t *testing.T) {
 			server := &scripted{answers: []answer{row.answer}}
@@ -298,6 +304,94 @@ func TestS3UnprovenDeletions(t *testing.T) {
 			sum := md5.Sum([]byte(server.bodies[0]))
 			if md5 := server.headers[0].Get("Content-Md5"); row.keys > 1 && md5 != base64.StdEncoding.EncodeToString(sum[:]) {
 				t.Errorf("Content-MD5 is %q", md5)
+			}
+		})
+	}
+}
+
+// deniedAnswer tells that these keys were not deleted.
+func deniedAnswer(keys ...string) string {
+	text := "<DeleteResult>"
+	for _, key := range keys {
+		text += "<Error><Key>" + key + "</Key><Code>AccessDenied</Code></Error>"
+	}
+	return text + "</DeleteResult>"
+}
+
+// An answer in which a bit of a key has flipped is asked for again.
+func TestS3DeletionOfAFlippedKey(t *testing.T) {
+	inBubble(t, "once", func(t *testing.T) {
+		server := &scripted{answers: []answer{
+			{status: 200, text: deniedAnswer(testKey + "3")}, {status: 200, text: deniedAnswer(testKey + "2")},
+		}}
+		err := testS3(t, server).Delete(t.Context(), testKey, testKey+"2")
+		if got := KeyErrors(err); len(got) != 1 || got[0].Key != testKey+"2" || !errors.Is(err, ErrAccessDenied) ||
+			len(server.bodies) != 2 {
+			t.Errorf("%v after %d requests", err, len(server.bodies))
+		}
+	})
+}
+
+// A burst of 503 of two seconds fails none of many calls, those that go by the SDK among them, and costs few attempts.
+func TestS3CallsThroughABurst(t *testing.T) {
+	const calls = 200
+	part := BytesBody(smallBody)
+	for sort, call := range map[string]func(ctx context.Context, s *S3, key, id string, parts []Part) error{
+		putWhole: func(ctx context.Context, s *S3, key, _ string, _ []Part) error {
+			return second(s.Copy(ctx, key, key+"2", nil))
+		},
+		createUpload: func(ctx context.Context, s *S3, key, _ string, _ []Part) error {
+			return second(s.CreateMultipartUpload(ctx, key, nil))
+		},
+		completeUpload: func(ctx context.Context, s *S3, key, id string, parts []Part) error {
+			return second(s.CompleteMultipartUpload(ctx, key, id, parts, nil))
+		},
+		listParts: func(ctx context.Context, s *S3, key, id string, _ []Part) error {
+			return second(storedParts(ctx, s, key, id))
+		},
+		abortUpload: func(ctx context.Context, s *S3, key, id string, _ []Part) error {
+			return s.AbortMultipartUpload(ctx, key, id)
+		},
+		"DELETE": func(ctx context.Context, s *S3, key, _ string, _ []Part) error { return s.Delete(ctx, key) },
+	} {
+		inBubble(t, sort, func(t *testing.T) {
+			start, server := time.Now(), new(s3Server)
+			server.before = func(_ int, w http.ResponseWriter, _ *http.Request) bool {
+				slow := time.Since(start) < 2*time.Second
+				if slow {
+					w.WriteHeader(503)
+					io.WriteString(w, "<Error><Code>SlowDown</Code></Error>")
+				}
+				return slow
+			}
+			s := testS3(t, server)
+			var wg sync.WaitGroup
+			for i := range calls {
+				key := fmt.Sprintf("mask/a/g/%04d_x.png", i)
+				mustPut(t, &server.Memory, key, "x")
+				id, err := server.CreateMultipartUpload(t.Context(), key, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				stored, err := server.UploadPart(t.Context(), key, id, 1, part)
+				if err != nil {
+					t.Fatal(err)
+				}
+				wg.Go(func() {
+					if err := call(t.Context(), s, key, id, []Part{stored}); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			wg.Wait()
+			attempts := 0
+			for _, request := range server.requests {
+				if request == sort {
+					attempts++
+				}
+			}
+			if attempts <= calls || attempts > 6*calls {
+				t.Errorf("%d calls took %d attempts", calls, attempts)
 			}
 		})
 	}

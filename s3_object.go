@@ -227,7 +227,8 @@ type (
 	}
 )
 
-// deleteBatch gives an error for each key that is still there. The keys that the server was too busy for are tried again.
+// deleteBatch gives an error for each key that is still there. The keys that the server was too busy for are tried again;
+// so are those that it does not name, where it names another than was asked for: it may stand for any of them.
 func (s *S3) deleteBatch(ctx context.Context, keys []string) error {
 	var refused, busy []error
 	errBusy := errors.New("some keys are left")
@@ -236,18 +237,29 @@ func (s *S3) deleteBatch(ctx context.Context, keys []string) error {
 		if err != nil {
 			return &failure{err: err}
 		}
-		asked := keys
+		unnamed, astray := slices.Clone(keys), false
 		keys, busy = nil, nil
 		for _, e := range result.Error {
 			kind := kindOfCode(e.Code, strings.ToLower(e.Message))
 			err := &Error{Op: "Delete", Key: e.Key, Kind: cmp.Or(kind, ErrUnavailable),
 				Err: &HTTPError{Request: "POST /?delete", StatusCode: http.StatusOK, Code: e.Code}}
+			i := slices.Index(unnamed, e.Key)
+			if i < 0 {
+				astray = true
+				continue
+			}
+			unnamed = slices.Delete(unnamed, i, i+1)
 			switch {
 			case e.Code == "NoSuchKey":
-			case (kind == ErrUnavailable || kind == ErrThrottled) && slices.Contains(asked, e.Key):
+			case kind == ErrUnavailable || kind == ErrThrottled:
 				keys, busy = append(keys, e.Key), append(busy, err)
 			default:
 				refused = append(refused, err)
+			}
+		}
+		if astray {
+			for _, key := range unnamed {
+				keys, busy = append(keys, key), append(busy, opError("Delete", key, nil, errNoDeletion))
 			}
 		}
 		if len(keys) == 0 {

@@ -165,3 +165,13 @@ func TestShortCredentialsAreHidden(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+// TestQueriesAreHidden: as a whole, and each of its values, escaped or not.
+func TestQueriesAreHidden(t *testing.T) {
+	const query = "X-Amz-Security-Token=IQoJb3JpZ2lu%2FXdzEBYaDA%3D%3D&X-Amz-Expires=600"
+	for _, secret := range []string{query, "IQoJb3JpZ2lu%2FXdzEBYaDA%3D%3D", "IQoJb3JpZ2lu/XdzEBYaDA=="} {
+		if err := hide(errors.New("refused: "+secret), secretsIn(query, nil)); err.Error() != "refused: "+redacted {
+			t.Error(err)
+		}
+	}
+}

@@ -19,6 +19,8 @@ var ofServers = []fileGuards{
 		{name: "a longest TTL that is too long", old: `ttl.value > MaxURLTTL`, new: `false`, test: "TestS3OptionsRefused"},
 		{name: "credentials are renewed early", old: `max(o.ExpiryWindow, renewEarly)`, new: `o.ExpiryWindow`,
 			test: "TestS3RenewsCredentialsEarly"},
+		{name: "no quota of attempts", old: `r.MaxAttempts, r.MaxBackoff, r.RateLimiter = s3Attempts, longestPause, ratelimit.None`,
+			new: `r.MaxAttempts, r.MaxBackoff = s3Attempts, longestPause`, test: "TestS3CallsThroughABurst"},
 	}},
 	{"s3_object.go", []guard{
 		{name: "the key of a Get", old: `cmp.Or(ValidKey(key), o.check(), ctx.Err())`, new: `cmp.Or(o.check(), ctx.Err())`,
@@ -55,6 +57,8 @@ var ofServers = []fileGuards{
 		{name: "deletions that failed", old: `refused = append(refused, err)`, new: ``, test: "TestS3Deletions"},
 		{name: "keys that a server was too busy for", old: `keys, busy = append(keys, e.Key), append(busy, err)`, new: ``,
 			test: "TestS3Deletions"},
+		{name: "keys that nobody asked for", old: `astray = true`, new: ``,
+			test: "TestS3UnprovenDeletions|TestS3DeletionOfAFlippedKey"},
 		{name: "answers that tell of no deletion", old: `err == nil && xml.Unmarshal(answer, &result) != nil`,
 			new: `err == nil && xml.Unmarshal(answer, &result) != nil && false`, test: "TestS3UnprovenDeletions"},
 		{name: "the MD5 of a deletion", old: `signed: []sigv4.Param{{Name: "content-md5", Value: base64.StdEncoding.EncodeToString(sum[:])}},`,
@@ -185,6 +189,7 @@ var ofServers = []fileGuards{
 		{name: "the checksum of an item", old: `newHasher(r, body.Size, body.SHA256)`, new: `newHasher(r, body.Size, SHA256{})`,
 			test: "TestPutBatch|TestPutBatchKeepsGoing|TestPutBatchRefuses"},
 		{name: "tars that are not unpacked", old: `stays = m.deleteOne(longer, key)`, new: ``, test: "TestPutBatchLeavesNoTar"},
+		{name: "the checksum of a tar", old: `, SHA256: SumSHA256(data.Bytes())}`, new: `}`, test: "TestPutBatch"},
 	}},
 	{"direct.go", []guard{
 		{name: "bodies of another size than signed for", old: `u.ContentLength != 0 && body.Size != u.ContentLength`, new: `false`,
@@ -221,6 +226,7 @@ var ofServers = []fileGuards{
 			new: `false`, test: "TestDirectUpload|TestDirectDownload|TestS3Refusals"},
 		{name: "an untrusted certificate is final", old: `final := isNoTLS(err)`, new: `final := isNoTLS(err) && false`,
 			test: "TestS3WithoutTLS|TestNoAnswer"},
+		{name: "long errors", old: `io.LimitReader(resp.Body, maxErrorBody)`, new: `resp.Body`, test: "TestLongErrors"},
 	}},
 	{"parallel.go", []guard{
 		{name: "the concurrency", old: `n < 0 || n > MaxConcurrency`, new: `false`, test: "TestBadInput"},
@@ -243,5 +249,7 @@ var ofServers = []fileGuards{
 			test: "TestDownloadFileFails|TestDownloadAllFails"},
 		{name: "prefixes of two folders", old: `!strings.HasSuffix(prefix, "/")`, new: `false`, test: "TestBadInput"},
 		{name: "a deletion of all there is", old: `prefix == root`, new: `false`, test: "TestBadInput"},
+		{name: "the size of an upload", old: `Size:        item.Body.Size,`, new: ``, test: "TestUploadBindsItsPuts"},
+		{name: "the checksum of an upload", old: `SHA256:      item.Body.SHA256,`, new: ``, test: "TestUploadBindsItsPuts"},
 	}},
 }

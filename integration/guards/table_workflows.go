@@ -46,6 +46,7 @@ var ofWorkflows = []fileGuards{
 		{name: "masks of no size", old: `s.Size <= 0 || s.Size > MaxPutSize`, new: `false`, test: "TestBadInput"},
 		{name: "masks that stand twice", old: `j, ok := first[key]; ok`, new: `j, ok := first[key]; ok && j < 0`,
 			test: "TestBadInput"},
+		{name: "the checksum of a manifest", old: `SHA256: SumSHA256(data), `, new: ``, test: "TestUploadBindsItsPuts"},
 	}},
 	{"group_complete.go", []guard{
 		{name: "masks that are missing", old: `case !ok:
@@ -110,6 +111,10 @@ var ofWorkflows = []fileGuards{
 		{name: "a batch that has time", old: ` && g.batchTime(p) >= minBatchTime`, new: ``,
 			test: "TestBatchEndsWithItsLease|TestUploadByBatch"},
 		{name: "leases that are too long", old: `lease < 0 || lease > MaxURLTTL`, new: `false`, test: "TestUploadRefusesALease"},
+		{name: "puts over what lay there", old: `IfMatch: base, NoOverwrite: !exists})`,
+			new: `NoOverwrite: !exists && base == ""})`, test: "TestUploadBindsItsPuts"},
+		{name: "puts over nothing", old: `IfMatch: base, NoOverwrite: !exists})`,
+			new: `IfMatch: base, NoOverwrite: !exists && false})`, test: "TestUploadBindsItsPuts"},
 	}},
 	{"sweep.go", []guard{
 		{name: "uploads in parts that may still be under way", old: `upload.Initiated.Add(sw.Grace).Before(sw.Now())`, new: `true`,
@@ -151,6 +156,7 @@ var ofWorkflows = []fileGuards{
 		{name: "creators of many lines", old: ` || strings.ContainsFunc(creator, unicode.IsControl)`, new: ``,
 			test: "TestBadInput"},
 		{name: "long creators", old: `len(creator) > maxCreatorBytes || `, new: ``, test: "TestHostileManifest"},
+		{name: "too many masks", old: `len(masks) > MaxGroupMasks`, new: `false`, test: "TestManifestOfTooManyMasks"},
 	}},
 	{"manifest_text.go", []guard{
 		{name: "deep nesting", old: `len(levels) > maxManifestDepth`, new: `false`, test: "TestHostileManifest"},
@@ -201,6 +207,10 @@ var ofWorkflows = []fileGuards{
 			test: "TestHandlerOpenUpload"},
 		{name: "the verdicts of an incomplete upload", old: `&incompleteError{done, err}`, new: `err`,
 			test: "TestHandlerNamesWhatIsMissing"},
+		{name: "the hook's words in a 401", old: `detail: "the request does not say who makes it", err: err,`,
+			new: `detail: err.Error(), err: err,`, test: "TestHandlerErrors"},
+		{name: "the hook's words in a 403", old: `detail: "that is not allowed here", err: err}`,
+			new: `detail: err.Error(), err: err}`, test: "TestHandlerErrors"},
 	}},
 	{"handler_json.go", []guard{
 		{name: "bodies that say they are too long", old: `c.r.ContentLength > h.MaxBodyBytes`, new: `false`,
@@ -223,6 +233,8 @@ var ofWorkflows = []fileGuards{
 			test: "TestHandlerErrors"},
 		{name: "members of a mask that stand twice", old: `plain, err := checkText(raw)`, new: `plain, err := true, error(nil)`,
 			test: "TestHandlerErrors"},
+		{name: "what goes on after the object", old: `return badInput("body", "goes on after its JSON object", "one object")`,
+			new: `return nil`, test: "TestHandlerErrors"},
 	}},
 	{"signedurl.go", []guard{
 		{name: "a URL prints without its query", old: `return base + "?" + redacted`, new: `_ = base; return text`,
@@ -244,6 +256,10 @@ var ofWorkflows = []fileGuards{
 			test: "TestShortCredentialsAreHidden|TestCanaryInNoError"},
 		{name: "errors within an error", old: `return cause != nil && shows(cause, secrets)`, new: `return cause != nil && false`,
 			test: "TestCanaryInNoError"},
+		{name: "a query", old: `add(leastSecret, query)`, new: ``, test: "TestQueriesAreHidden"},
+		{name: "the values of a query", old: `add(leastSecret, value)
+		if`, new: `if`, test: "TestQueriesAreHidden"},
+		{name: "the values of a query, unescaped", old: `add(leastSecret, plain)`, new: `_ = plain`, test: "TestQueriesAreHidden"},
 	}},
 	{"errors.go", []guard{
 		{name: "an error prints no more than it says", old: `fmt.Fprintf(f, fmt.FormatString(f, verb), e.Error())`,
@@ -311,6 +327,15 @@ var ofWorkflows = []fileGuards{
 		{name: "what is found is the source's", old: `&GetOptions{SHA256: sum, IfMatch: info.ETag}`,
 			new:  `&GetOptions{IfMatch: info.ETag}`,
 			test: "TestUploadFoundComplete"},
+		{name: "what is about to begin is recorded", old: `if err := u.store(ctx); err != nil {
+		return err
+	}
+	id, err`, new: `id, err`, test: "TestUploadIsRecordedFirst"},
+		{name: "what cannot be recorded is aborted", old: `return u.abort(ctx, err)
+	}
+	return nil`, new: `return err
+	}
+	return nil`, test: "TestUploadIsRecordedFirst"},
 	}},
 	{"journal.go", []guard{
 		{name: "records of another version", old: `r.Version != recordVersion`, new: `false`, test: "TestUploadBadRecords"},
@@ -324,5 +349,14 @@ var ofWorkflows = []fileGuards{
 		{name: "a record that came meanwhile stays", old: `err == nil && r.UploadID == uploadID {`,
 			new:  `err == nil && r.UploadID != "" {`,
 			test: "TestDirJournalRemove"},
+		{name: "records of another key", old: `r.Key != key || `, new: ``, test: "TestUploadBadRecords"},
+		{name: "parts that are too small", old: `r.PartSize < MinPartSize || `, new: ``, test: "TestUploadBadRecords"},
+		{name: "parts that are too large", old: `r.PartSize > MaxPartSize || `, new: ``, test: "TestUploadBadRecords"},
+		{name: "records of no size", old: `r.Size <= 0 || `, new: ``, test: "TestUploadBadRecords"},
+		{name: "records of too many parts", old: ` || r.Size > r.PartSize*MaxPartNumber`, new: ``, test: "TestUploadBadRecords"},
+		{name: "records in the file of another key", old: ` && d.file(r.Key) != name`, new: ` && false`,
+			test: "TestUploadBadRecords"},
+		{name: "files that another may be writing", old: `err == nil && time.Since(info.ModTime()) > tempAge`,
+			new: `err == nil && info != nil`, test: "TestDirJournalTempFiles"},
 	}},
 }
