@@ -68,12 +68,12 @@ func FileBody(name string) (Body, error) {
 
 // hash reads the content to compute its checksum; one that is not what the Body says is ErrChecksum.
 func (b *Body) hash(ctx context.Context) (SHA256, error) {
-	r, err := b.Open()
+	r, err := b.open(ctx)
 	if err != nil {
 		return SHA256{}, err
 	}
-	defer r.Close()
-	v := newHasher(&contextReader{ctx, r}, b.Size, b.SHA256)
+	defer r.end()
+	v := newHasher(r, b.Size, b.SHA256)
 	_, err = io.Copy(io.Discard, v)
 	return v.sha256(), err
 }

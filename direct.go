@@ -5,12 +5,10 @@ import (
 	"context"
 	"encoding/base64"
 	"fmt"
-	"io"
+	"math"
 	"net/http"
 	"strings"
 	"sync"
-	"sync/atomic"
-	"time"
 )
 
 // DirectUploader puts bodies to signed URLs. It needs no credentials, and its zero value works. It may be used by many
@@ -196,13 +194,12 @@ func (d *DirectUploader) upload(
 
 // putOnce makes one attempt.
 func putOnce(ctx context.Context, client *http.Client, u SignedURL, body Body, sum SHA256) (etag string, f *failure) {
-	r, err := body.Open()
+	content, err := body.open(ctx)
 	if err != nil {
 		return "", &failure{err: &Error{Err: err}}
 	}
-	content := newSource(newVerifier(r, body.Size, sum), r)
-	defer content.Close()
-	defer context.AfterFunc(ctx, func() { content.Close() })() // the transport waits for a Read that blocks
+	defer content.end()
+	content.r = newVerifier(content.r, body.Size, sum)
 	req, err := u.Request(ctx, content)
 	if err != nil {
 		return "", &failure{err: err}
@@ -228,54 +225,6 @@ func putOnce(ctx context.Context, client *http.Client, u SignedURL, body Body, s
 		return "", badAnswer(u, "has no usable ETag")
 	}
 	return etag, nil
-}
-
-// source is a body that remembers its error, and is not read any more once it is closed. No lock is held as the caller's
-// reader is read: a Read that blocks is ended by the reader's own Close.
-type source struct {
-	r       io.Reader
-	c       io.Closer
-	reading chan struct{} // holds one while r is read, or is closed
-	closed  atomic.Bool
-	once    sync.Once
-	err     error // that r gave, other than io.EOF
-}
-
-func newSource(r io.Reader, c io.Closer) *source {
-	return &source{r: r, c: c, reading: make(chan struct{}, 1)}
-}
-
-func (s *source) Read(p []byte) (int, error) {
-	s.reading <- struct{}{}
-	defer func() { <-s.reading }()
-	if s.closed.Load() {
-		return 0, http.ErrBodyReadAfterClose
-	}
-	n, err := s.r.Read(p)
-	if err != nil && err != io.EOF && !s.closed.Load() { // else it may come of the Close
-		s.err = err
-	}
-	return n, err
-}
-
-// closePatience is how long Close waits for a Read to end by itself: not all readers can be closed meanwhile.
-const closePatience = time.Second
-
-// Close returns when nothing reads any more.
-func (s *source) Close() (err error) {
-	s.closed.Store(true)
-	shut := func() { s.once.Do(func() { err = s.c.Close() }) }
-	timer := time.NewTimer(closePatience)
-	defer timer.Stop()
-	select {
-	case s.reading <- struct{}{}:
-		shut()
-	case <-timer.C:
-		shut()
-		s.reading <- struct{}{}
-	}
-	<-s.reading
-	return err
 }
 
 // DirectDownloader gets the objects of signed URLs, and has DirectUploader's fields and ways.
@@ -361,7 +310,7 @@ func (item *DirectDownload) getOnce(ctx context.Context, client *http.Client) (O
 	if info.Size < 0 {
 		info.Size = item.Size
 	}
-	content := newSource(resp.Body, resp.Body)
+	content := &countingReader{r: resp.Body, limit: math.MaxInt64}
 	v := newVerifier(content, item.Size, item.SHA256)
 	err = drainInto(item.Sink, info, v, item.Size)
 	switch {

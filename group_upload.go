@@ -100,7 +100,7 @@ func (g *Group) upload(ctx context.Context, files []MaskFile, o *GroupUploadOpti
 	for i, f := range files {
 		specs[i] = f.Spec()
 		bodies[g.prefix+maskName(f.Slice, f.Label)] = f.Body
-		if err := checkFile(f, o.MaxPixels); err != nil {
+		if err := checkFile(ctx, f, o.MaxPixels); err != nil {
 			return nil, opError("", g.prefix+maskName(f.Slice, f.Label), nil, err)
 		}
 	}
@@ -147,15 +147,15 @@ func (c *Completion) canPut(bodies map[string]Body) bool {
 	})
 }
 
-func checkFile(f MaskFile, maxPixels int64) error {
+func checkFile(ctx context.Context, f MaskFile, maxPixels int64) error {
 	if err := f.Body.check(); err != nil {
 		return err
 	}
-	body, err := f.Body.Open()
+	body, err := f.Body.open(ctx)
 	if err != nil {
 		return err
 	}
-	defer body.Close()
+	defer body.end()
 	_, err = ReadPNGHeader(body, maxPixels)
 	return err
 }

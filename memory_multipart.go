@@ -64,12 +64,12 @@ func (m *Memory) uploadPart(ctx context.Context, key, uploadID string, partNumbe
 	if err := cmp.Or(checkPart(key, partNumber, &body), checkUploadID(uploadID), ctx.Err()); err != nil {
 		return Part{}, err
 	}
-	r, err := body.Open()
+	r, err := body.open(ctx)
 	if err != nil {
 		return Part{}, err
 	}
-	defer r.Close()
-	limited := io.LimitReader(&contextReader{ctx, r}, body.Size+1)
+	defer r.end()
+	limited := io.LimitReader(r, body.Size+1)
 	data, err := io.ReadAll(newVerifier(limited, body.Size, body.SHA256))
 	if err == nil && int64(len(data)) != body.Size {
 		err = &Error{Kind: ErrChecksum, Err: errors.New("the content is not empty, as its size says")}

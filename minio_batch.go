@@ -130,7 +130,7 @@ func (item *UploadItem) contentType() string { return cmp.Or(item.ContentType, t
 // packTar gives a tar of the items with these indexes, and what is then to lie at their keys: the ETag is the MD5. An item
 // whose content cannot be had is left out, where failed gives nil for its error.
 func packTar(
-	items []UploadItem, indexes []int, failed func(i int, err error) error,
+	ctx context.Context, items []UploadItem, indexes []int, failed func(i int, err error) error,
 ) (map[int]ObjectInfo, *bytes.Buffer, error) {
 	size := int64(tarEnd)
 	for _, i := range indexes {
@@ -141,7 +141,7 @@ func packTar(
 	var content bytes.Buffer
 	for _, i := range indexes {
 		content.Reset()
-		sum, err := readInto(&content, &items[i].Body)
+		sum, err := readInto(ctx, &content, &items[i].Body)
 		if err != nil {
 			if err := failed(i, err); err != nil {
 				return nil, nil, err
@@ -161,12 +161,12 @@ func packTar(
 }
 
 // readInto reads the whole body, which is what its size and checksum say, and gives its checksum.
-func readInto(content *bytes.Buffer, body *Body) (SHA256, error) {
-	r, err := body.Open()
+func readInto(ctx context.Context, content *bytes.Buffer, body *Body) (SHA256, error) {
+	r, err := body.open(ctx)
 	if err != nil {
 		return SHA256{}, err
 	}
-	defer r.Close()
+	defer r.end()
 	verified := newHasher(r, body.Size, body.SHA256)
 	_, err = content.ReadFrom(verified)
 	return verified.sha256(), err
@@ -190,7 +190,7 @@ func addToTar(w *tar.Writer, info ObjectInfo, content []byte) error {
 func (m *MinIO) putTar(
 	ctx context.Context, items []UploadItem, indexes []int, failed func(int, error) error,
 ) (map[int]ObjectInfo, error) {
-	wanted, data, err := packTar(items, indexes, failed)
+	wanted, data, err := packTar(ctx, items, indexes, failed)
 	if err != nil || len(wanted) == 0 {
 		return nil, err
 	}

@@ -190,7 +190,7 @@ func TestTarsAreBounded(t *testing.T) {
 			t.Errorf("%s: %d tars; want %d", row.name, len(tars), row.tars)
 		}
 		for i, tar := range tars {
-			_, data, err := packTar(items, tar, nil)
+			_, data, err := packTar(t.Context(), items, tar, nil)
 			room := int64(tarEnd) + int64(len(tar))*tarBytes(&items[0])
 			if err != nil || data.Cap() != int(room) || data.Len() > maxTarBytes || len(tar) > maxTarItems {
 				t.Fatalf("%s, tar %d: %v; %d items, %d bytes with room for %d", row.name, i, err, len(tar), data.Len(), data.Cap())

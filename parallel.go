@@ -136,10 +136,10 @@ func (item *UploadItem) options() *PutOptions {
 
 // put puts the item for op, sets *info to what was stored, and counts it.
 func (item *UploadItem) put(ctx context.Context, s ObjectStorage, op string, info *ObjectInfo, m *meter) error {
-	r, err := item.Body.Open()
+	r, err := item.Body.open(ctx)
 	if err == nil {
 		*info, err = s.Put(ctx, item.Key, r, item.options())
-		r.Close()
+		r.end()
 	}
 	err = opError(op, item.Key, nil, err)
 	m.add(1, info.Size, item.Key, err)

@@ -49,12 +49,12 @@ func (s *S3) once(ctx context.Context, q *request) (*http.Response, *failure) {
 	var body io.ReadCloser = http.NoBody
 	content := new(source)
 	if q.body.Size > 0 {
-		r, err := q.body.Open()
-		if err != nil {
+		if content, err = q.body.open(ctx); err != nil {
 			return nil, &failure{err: &Error{Err: err}}
 		}
-		content = newSource(newVerifier(r, q.body.Size, SHA256{}), r) // the server verifies the checksum
-		defer context.AfterFunc(ctx, func() { content.Close() })()    // the transport waits for a Read that blocks
+		defer content.end() // the transport may still be reading, and where it fails at that, so does the answer
+		// The server verifies the checksum.
+		content.r = newVerifier(content.r, q.body.Size, SHA256{})
 		body = content
 	}
 	req, err := u.Request(ctx, body)
@@ -66,7 +66,6 @@ func (s *S3) once(ctx context.Context, q *request) (*http.Response, *failure) {
 	}
 	req.Header.Set("Accept-Encoding", "identity") // else the client, or a proxy, may hide the object's length
 	resp, err := s.http.Do(req)
-	defer body.Close() // the transport may still be reading, and where it fails at that, so does the answer
 	if err != nil {
 		body.Close()
 		if content.err != nil {

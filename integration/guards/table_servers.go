@@ -77,7 +77,7 @@ var ofServers = []fileGuards{
 		{name: "the checksum of parts is no whole one's", old: `resp.StatusCode == http.StatusOK && h.Get("X-Amz-Checksum-Type") != "COMPOSITE"`,
 			new: `true`, test: "TestS3GetBodies|TestS3GetVerifiesParts"},
 		{name: "answers that tell no size", old: `if info.Size < 0 {`, new: `if false {`, test: "TestS3GetBodies"},
-		{name: "a body that is not what it promises", old: `newVerifier(r, q.body.Size, SHA256{})`, new: `r`,
+		{name: "a body that is not what it promises", old: `newVerifier(content.r, q.body.Size, SHA256{})`, new: `content.r`,
 			test: "TestS3PartOfAnotherLength"},
 	}},
 	{"s3_verify.go", []guard{

@@ -1,8 +1,8 @@
 // Package sigv4 signs URLs by AWS Signature Version 4 in the query string, as S3 does it, and verifies them:
 // https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-query-string-auth.html.
 //
-// The AWS SDK's own signer verifies nothing, and signs an upload in 14.3 µs with 82 allocations, where this one takes 2.0 µs
-// and 4 (module bench, row Sign).
+// The AWS SDK's own signer verifies nothing, and signs an upload with 82 allocations, where this one takes 2, and a small part
+// of the time (module bench, row Sign).
 package sigv4
 
 import (
