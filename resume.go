@@ -21,7 +21,7 @@ type UploadOptions struct {
 }
 
 // Source is content that can be read at any place, by several goroutines at a time, as that of *io.SectionReader,
-// *bytes.Reader and *strings.Reader can.
+// *bytes.Reader and *strings.Reader can. A ReadAt that blocks is waited for, even once the call's context has ended.
 type Source interface {
 	io.ReaderAt
 	Size() int64

@@ -29,8 +29,8 @@ type ObjectStorage interface {
 	// nothing gives ErrUnsupported, here and from DownloadURL.
 	UploadURL(ctx context.Context, key string, opts *UploadURLOptions) (SignedURL, error)
 
-	// DownloadURL signs a GET of the object, whether it exists or not. The client may add Range and If-Match. It gets the bytes
-	// as they are, to keep for itself and ask about again, whatever headers came with the PUT.
+	// DownloadURL signs a GET of the object, whether it exists or not. The client may add Range and If-Match. Whatever headers
+	// came with the PUT, the answer has Cache-Control: private, no-cache, and the bytes as they are, not encoded.
 	DownloadURL(ctx context.Context, key string, opts *DownloadURLOptions) (SignedURL, error)
 
 	// Put stores all of body, or nothing: when it fails, what lay at the key still lies there, and no part of an
