@@ -50,6 +50,8 @@ type S3Options struct {
 // server's load prevents is tried up to ten times, and so is a body that was damaged on its way to the server. What Get has
 // begun to hand out is not.
 //
+// A MinIO server takes a MinIO: it obeys headers beside a signed PUT that the URLs of an S3 do not keep out.
+//
 // It implements Copier and MultipartStorage.
 type S3 struct {
 	bucket      string
