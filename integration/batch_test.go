@@ -11,6 +11,7 @@ import (
 
 // TestUploadByBatch uploads a group with the storage's credentials, which on MinIO goes by tar files, and reads it back.
 func TestUploadByBatch(t *testing.T) {
+	t.Parallel()
 	files, source, err := maskdata.Files()
 	if err != nil {
 		t.Fatal(err)

@@ -62,6 +62,7 @@ func (p pacs) call(method, path string, request, answer any, status int) {
 // TestMainJob is the library's whole purpose: the masks of a group go from a viewer to the bucket and back, past the
 // server that hands out the URLs.
 func TestMainJob(t *testing.T) {
+	t.Parallel()
 	for name, server := range map[string]*miniotest.Server{"plain": plain, "TLS": secure} {
 		t.Run(name, func(t *testing.T) { mainJob(t, server, newMinIO(t, server, nil)) })
 	}
@@ -179,6 +180,7 @@ func (c *requestCounter) use(encryption string) func(*maskstore.S3Options) {
 // TestGroupRequests counts what Begin and Complete send, where a listing takes one request and where it takes two: the
 // manifest is an object too.
 func TestGroupRequests(t *testing.T) {
+	t.Parallel()
 	for _, masks := range []int{999, 1000, 1001} {
 		t.Run(fmt.Sprint(masks), func(t *testing.T) {
 			counter := &requestCounter{RoundTripper: plain.Client.Transport}

@@ -59,7 +59,8 @@ func (u unwrapper) Unwrap() maskstore.ObjectStorage { return u.ObjectStorage }
 
 // conformance runs both suites over a storage on the server, after which nothing is left below mask/.
 func conformance(
-	t *testing.T, server *miniotest.Server, encryption string, wrap func(*maskstore.MinIO) maskstore.ObjectStorage,
+	t *testing.T, server *miniotest.Server, change func(*maskstore.S3Options),
+	wrap func(*maskstore.MinIO) maskstore.ObjectStorage,
 ) {
 	t.Parallel() // most of it waits for the server
 	for name, suite := range map[string]func(
@@ -68,7 +69,8 @@ func conformance(
 		t.Run(name, func(t *testing.T) {
 			begun := &begunUploads{RoundTripper: server.Client.Transport, keys: map[string]bool{}}
 			s := newMinIO(t, server, func(o *maskstore.S3Options) {
-				o.HTTPClient, o.Encryption = &http.Client{Transport: begun}, encryption
+				o.HTTPClient = &http.Client{Transport: begun}
+				change(o)
 			})
 			suite(t, func(t *testing.T) maskstore.ObjectStorage { return wrap(s) }, &maskstoretest.Options{Client: server.Client})
 			begun.wantNothingLeft(t, s)
@@ -111,17 +113,19 @@ func (b *begunUploads) wantNothingLeft(t *testing.T, s *maskstore.MinIO) {
 
 func bare(s *maskstore.MinIO) maskstore.ObjectStorage { return s }
 
-func TestMinIO(t *testing.T) { conformance(t, plain, "", bare) }
+func unchanged(*maskstore.S3Options) {}
 
-func TestMinIOOverTLSWithEncryption(t *testing.T) { conformance(t, secure, "AES256", bare) }
+func TestMinIO(t *testing.T) { conformance(t, plain, unchanged, bare) }
 
-func TestMinIOWrapped(t *testing.T) {
-	conformance(t, plain, "", func(s *maskstore.MinIO) maskstore.ObjectStorage { return unwrapper{s} })
+func TestMinIOOverTLSWithEncryption(t *testing.T) {
+	conformance(t, secure, func(o *maskstore.S3Options) { o.Encryption = "AES256" }, bare)
 }
 
 // TestMinIOObserved runs what hands out the capabilities itself, each wrapped too.
 func TestMinIOObserved(t *testing.T) {
-	conformance(t, plain, "", func(s *maskstore.MinIO) maskstore.ObjectStorage { return new(maskstoretest.Faulty).Storage(s) })
+	conformance(t, plain, unchanged, func(s *maskstore.MinIO) maskstore.ObjectStorage {
+		return new(maskstoretest.Faulty).Storage(s)
+	})
 }
 
 // TestS3 runs the S3 storage, which MinIO differs from in its defaults alone, against a server that is compatible with it.

@@ -17,7 +17,6 @@ import (
 	"github.com/aws/smithy-go"
 
 	"github.com/pacs-extension/maskstore"
-	"github.com/pacs-extension/maskstore/maskstoretest"
 )
 
 // readmePolicy gives the IAM policy that README.md tells operators to use, for a bucket.
@@ -51,15 +50,10 @@ func restrict(t *testing.T, opts *maskstore.S3Options, policy string) {
 	opts.SessionToken = maskstore.Secret(*role.Credentials.SessionToken)
 }
 
-// Under the README's policy, and with temporary credentials, all that the suites hold works.
+// Under the README's policy, with temporary credentials and behind what only unwraps, all that the suites hold works.
 func TestMinIOUnderThePolicy(t *testing.T) {
-	t.Parallel()
-	newStorage := func(t *testing.T) maskstore.ObjectStorage {
-		return newMinIO(t, plain, func(o *maskstore.S3Options) { restrict(t, o, readmePolicy(t, o.Bucket)) })
-	}
-	opts := &maskstoretest.Options{Client: plain.Client}
-	t.Run("Storage", func(t *testing.T) { maskstoretest.Test(t, newStorage, opts) })
-	t.Run("Groups", func(t *testing.T) { maskstoretest.TestGroups(t, newStorage, opts) })
+	restricted := func(o *maskstore.S3Options) { restrict(t, o, readmePolicy(t, o.Bucket)) }
+	conformance(t, plain, restricted, func(s *maskstore.MinIO) maskstore.ObjectStorage { return unwrapper{s} })
 }
 
 // It allows nothing else, and each of its actions is one that the library needs.

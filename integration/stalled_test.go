@@ -62,7 +62,7 @@ func stalling(t *testing.T, endpoint string, requests, answers int64) string {
 // deadline, with what it is and no goroutine left; a PUT leaves what was there.
 func TestFaultsStalledConnection(t *testing.T) {
 	e := newFaultEnv(t)
-	const deadline, all = 2 * time.Second, math.MaxInt64
+	const deadline, all = time.Second, math.MaxInt64
 	old, large := content(1<<20), content(17<<20)
 	get := func(ctx context.Context, s *maskstore.MinIO, key string) error {
 		_, err := readAll(ctx, s, key, nil)
