@@ -155,7 +155,7 @@ func (s *S3) createUpload(
 			}
 			f.again = f.again || f.maybeDone && errors.Is(f.err, ErrBadResponse) // an answer that broke off
 			return f
-		case aws.ToString(out.UploadId) == "":
+		case checkUploadID(aws.ToString(out.UploadId)) != nil:
 			return &failure{err: errNoUploadID}
 		}
 		return nil

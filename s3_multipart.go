@@ -89,10 +89,14 @@ func (s *S3) CreateMultipartUpload(ctx context.Context, key string, opts *PutOpt
 	return *out.UploadId, nil
 }
 
-// checkUploadID refuses the empty ID, without which a request means another: that of a part would put an object.
+// checkUploadID refuses the empty ID, without which a request means another: that of a part would put an object. So does
+// one with a line break on MinIO, where the abort of it would delete the object.
 func checkUploadID(id string) error {
 	if id == "" {
 		return inputError("uploadID", "is empty", "the ID that CreateMultipartUpload, or BeginParts, gave")
+	}
+	if strings.ContainsFunc(id, func(r rune) bool { return r < ' ' || r > '~' }) {
+		return inputError("uploadID", "has a control character, or another that no ID has", "the ID as it was given")
 	}
 	return nil
 }

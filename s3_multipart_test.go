@@ -115,6 +115,7 @@ func TestS3MultipartInput(t *testing.T) {
 		"no ID": uploadPart(testKey, "", 1),
 		"key":   uploadPart("other/x", "id", 1), "no parts": complete("id"), "disorder": complete("id", part, part),
 		"completing without an ID": complete("", part), "aborting without an ID": s.AbortMultipartUpload(ctx, testKey, ""),
+		"aborting with a line break": s.AbortMultipartUpload(ctx, testKey, "a\nb"), "completing with one": complete("a\nb", part),
 		"listing without an ID": listErr,
 	} {
 		if !errors.Is(err, ErrInvalidArgument) && !errors.Is(err, ErrInvalidKey) {

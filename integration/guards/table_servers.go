@@ -167,7 +167,7 @@ var ofServers = []fileGuards{
 			test: "TestS3CreateAnswerLost"},
 		{name: "uploads of another time are another's", old: `age <= last.ended.Sub(a.begun)+time.Second && age >= last.begun.Sub(a.ended)-time.Second`,
 			new: `!a.begun.IsZero()`, test: "TestS3CreateAnswerLost"},
-		{name: "a beginning without an upload ID", old: `aws.ToString(out.UploadId) == ""`, new: `false`,
+		{name: "a beginning without an upload ID", old: `checkUploadID(aws.ToString(out.UploadId)) != nil`, new: `false`,
 			test: "TestS3EmptySuccess"},
 		{name: "a completion's 200 without an ETag", old: `info.ETag == "" {
 			maybeDone`, new: `false {
