@@ -288,7 +288,8 @@ func kindOfCode(code, message string) error {
 		return ErrPreconditionFailed
 	case "InvalidRange":
 		return ErrInvalidRange
-	case "EntityTooSmall", "InvalidPart", "InvalidPartOrder":
+	case "EntityTooSmall", "InvalidPart", "InvalidPartOrder",
+		"XMinioObjectExistsAsDirectory": // of a MinIO that was killed as it completed the upload, and had moved its data
 		return ErrInvalidArgument
 	case "InvalidRequest":
 		if strings.Contains(message, "larger than the maximum") {

@@ -14,7 +14,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
-	"github.com/aws/smithy-go"
 	"github.com/aws/smithy-go/encoding/httpbinding"
 
 	"github.com/pacs-extension/maskstore/internal/sigv4"
@@ -215,9 +214,7 @@ func (s *S3) complete(ctx context.Context, key, uploadID string, parts []Part, o
 		in.IfNoneMatch = aws.String("*")
 	}
 	info, err := s.completeParts(ctx, in)
-	// A MinIO that was killed as it completed the upload may have moved the data, and then cannot again.
-	api, ok := errors.AsType[smithy.APIError](err)
-	if errors.Is(err, ErrInvalidArgument) || ok && api.ErrorCode() == "XMinioObjectExistsAsDirectory" {
+	if errors.Is(err, ErrInvalidArgument) {
 		input := &InputError{
 			Field: "parts", Problem: "are refused", Want: "those that UploadPart gave, all but the last of at least 5 MiB",
 		}
