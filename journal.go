@@ -98,9 +98,8 @@ func AbortUpload(ctx context.Context, s ObjectStorage, j Journal, key string) er
 
 // SweepUploads aborts the uploads that the journal has recorded, and which began longer ago than olderThan: longer than
 // any upload takes, with all the calls that go on with it, since it cannot tell one that was given up from one that is still
-// under way. It gives the keys of
-// those that it has aborted, or found to have ended, and removes their records. Those that fail stay recorded, and
-// KeyErrors gives an error for each whose record can be read.
+// under way. It gives the keys of those that it has aborted, or found to have ended, and removes their records. Those that
+// fail stay recorded, and KeyErrors gives an error for each whose record can be read.
 func SweepUploads(ctx context.Context, s ObjectStorage, j Journal, olderThan time.Duration) (swept []string, err error) {
 	const op = "SweepUploads"
 	m, err := multipartOf(s)
