@@ -91,13 +91,17 @@ func TestFaultsFlippedGroupAnswer(t *testing.T) {
 			defer cancel()
 			err := job.do(ctx, s, g)
 			row.hit(int(cutter.fired.Load()), "%s, bit %d", job.name, bit)
-			if err == nil {
+			switch _, typed := errors.AsType[*maskstore.Error](err); {
+			case err == nil:
 				row.count("done")
-			} else {
+			case err == errReport: // of a flipped ETag or listing, which nobody can tell over plain HTTP
+				row.count("reported otherwise, and done by another run")
+			case typed:
 				row.count("told as an error, and done by another run")
-				if _, ok := errors.AsType[*maskstore.Error](err); !ok {
-					t.Errorf("%s, bit %d: error is %T %v", job.name, bit, err, err)
-				}
+			default:
+				t.Errorf("%s, bit %d: error is %T %v", job.name, bit, err, err)
+			}
+			if err != nil {
 				err = job.do(t.Context(), e.sound, g)
 			}
 			if err != nil || !job.done(g) {
@@ -107,6 +111,6 @@ func TestFaultsFlippedGroupAnswer(t *testing.T) {
 		})
 	}
 	row.print("groups, a flipped bit in the answers",
-		[]string{"positions", "done", "told as an error, and done by another run"},
+		[]string{"positions", "done", "told as an error, and done by another run", "reported otherwise, and done by another run"},
 		"wrong outcomes")
 }

@@ -117,11 +117,17 @@ func (g *groupState) state() error {
 	return err
 }
 
+// errReport is of a call without an error that reports that it left the group alone, or other masks than lie there.
+var errReport = errors.New("it reports otherwise than it should")
+
 // sweep sweeps the group three days after the last time, when what a sweep that failed wrote is at rest too.
 func (g *groupState) sweep(ctx context.Context, s maskstore.ObjectStorage) error {
 	g.later += 72 * time.Hour
 	now := func() time.Time { return time.Now().Add(g.later) }
-	_, err := maskstore.Sweep(ctx, s, &maskstore.SweepOptions{Annotation: g.annotation, Now: now})
+	report, err := maskstore.Sweep(ctx, s, &maskstore.SweepOptions{Annotation: g.annotation, Now: now})
+	if err == nil && report.Groups > len(report.Tombstoned)+len(report.Removed) {
+		err = errReport
+	}
 	return err
 }
 
@@ -144,7 +150,7 @@ var groupJobs = []groupJob{
 	{"Renew", func(g *groupState) { g.begin(1) }, func(ctx context.Context, s maskstore.ObjectStorage, g *groupState) error {
 		up, err := g.group(s, g.id).Renew(ctx, g.upload.UploadID, g.etags, nil)
 		if err == nil && !(up.Masks[0].Unchanged && !up.Masks[1].Unchanged) {
-			err = errors.New("renewed others than what was not put")
+			err = errReport
 		}
 		return err
 	}, func(g *groupState) bool { return errors.Is(g.state(), maskstore.ErrIncomplete) }},

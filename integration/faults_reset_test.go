@@ -22,13 +22,13 @@ type cutter struct {
 	sentAt, comesAt int64 // counted from 1; 0: not
 	flipBit         int64 // of what comes, counted from 1; 0: none
 	dialled         atomic.Bool
-	sent, came      atomic.Int64 // of the first connection
+	sent, came      atomic.Int64 // of the first connection; where a bit is flipped, of all
 	fired           atomic.Int64 // resets and flips
 }
 
 func (c *cutter) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	conn, err := c.dial(ctx, network, address)
-	if err != nil || c.dialled.Swap(true) {
+	if err != nil || c.dialled.Swap(true) && c.flipBit == 0 {
 		return conn, err
 	}
 	return &cutConn{Conn: conn, c: c}, nil
