@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -127,6 +128,16 @@ func (g *Group) settle(
 	done.Verdicts = noProblems(masks) // in the order of a later answer
 	doc.commit(masks, unexpected, g.now().UTC())
 	return done, nil
+}
+
+// stillHolds fails unless the group holds what was listed before, and nothing else.
+func (g *Group) stillHolds(ctx context.Context, listed map[string]ObjectInfo) error {
+	there, err := g.list(ctx)
+	same := func(a, b ObjectInfo) bool { return a.ETag == b.ETag && a.Size == b.Size }
+	if err == nil && !maps.EqualFunc(there, listed, same) {
+		err = &Error{Kind: ErrUnavailable, Err: errors.New("the group changed meanwhile; try again when nobody writes there")}
+	}
+	return err
 }
 
 // completionOf is the answer for a revision that is committed already.
@@ -299,7 +310,8 @@ type AdoptOptions struct {
 // reported as unexpected.
 //
 // Errors: ErrPreconditionFailed where the group has a manifest, ErrDeleted, ErrNotFound where it holds no mask,
-// ErrIncomplete, with the verdicts, where one is no PNG, or a .png has no mask's name; then nothing is committed.
+// ErrIncomplete, with the verdicts, where one is no PNG, or a .png has no mask's name, ErrUnavailable where another listing
+// shows other objects in the end; then nothing is committed.
 func (g *Group) Adopt(ctx context.Context, opts *AdoptOptions) (*Completion, error) {
 	o := or(opts)
 	var done *Completion
@@ -324,6 +336,7 @@ func (g *Group) Adopt(ctx context.Context, opts *AdoptOptions) (*Completion, err
 		if err != nil {
 			return nil, "", err
 		}
+		listed := maps.Clone(there)
 		doc.Pending = &pending{UploadID: uploadID, Revision: 1, Creator: o.Creator, BegunAt: g.now().UTC(), Metadata: o.Metadata}
 		var misnamed []Verdict
 		for key, info := range there {
@@ -344,6 +357,9 @@ func (g *Group) Adopt(ctx context.Context, opts *AdoptOptions) (*Completion, err
 			return nil, "", &Error{Kind: ErrNotFound, Err: errors.New("the group holds no mask")}
 		}
 		done, err = g.settle(ctx, doc, there, verdicts, &CompleteOptions{VerifyContent: true, MaxPixels: o.MaxPixels})
+		if err == nil {
+			err = g.stillHolds(ctx, listed)
+		}
 		return doc, etag, err
 	})
 	switch {

@@ -49,6 +49,8 @@ var ofWorkflows = []fileGuards{
 		{name: "the checksum of a manifest", old: `SHA256: SumSHA256(data), `, new: ``, test: "TestUploadBindsItsPuts"},
 	}},
 	{"group_complete.go", []guard{
+		{name: "what is adopted is listed twice", old: `!maps.EqualFunc(there, listed, same)`, new: `!maps.EqualFunc(there, listed, same) && false`,
+			test: "TestAdoptMisreadsAListing"},
 		{name: "masks that are missing", old: `case !ok:
 		return problem(ProblemMissing)`, new: `case !ok:
 		return m.Key, "", nil`, test: ofGroups},
@@ -90,6 +92,7 @@ var ofWorkflows = []fileGuards{
 		{name: "a folder that is not whole", old: `defer os.RemoveAll(tmp)`, new: ``, test: ofGroups},
 	}},
 	{"group_delete.go", []guard{
+		{name: "what a listing named wrong is deleted too", old: `range 2 {`, new: `range 1 {`, test: "TestDeleteMisreadsAListing"},
 		{name: "a tombstone says nothing of the patient", old: `tomb := g.newDocument()`, new: `tomb := doc`, test: ofGroups},
 		{name: "a tombstone keeps uploads out", old: `tomb.keepUntil(now.Add(deleteLease))`, new: ``,
 			test: "TestDeleteKeepsOutClocksAhead"},
