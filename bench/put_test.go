@@ -21,6 +21,7 @@ const (
 	rowPut        = "Put"
 	rowPutDelayed = "PutDelayed"
 	rowPutMinIO   = "PutMinIO"
+	rowPutGroup   = "PutGroup"
 	rowBatch      = "Batch"
 	rowGet        = "Get"
 
@@ -54,6 +55,20 @@ func BenchmarkPutMinIOInMemory(b *testing.B) {
 func putMinIO(b *testing.B, s *server, row string) {
 	masks := generatedMasks(putMasks)
 	compare(b, 3, append(putPeers(s, row, masks, inPlace), libraryPut(b, s, row, masks)))
+}
+
+// BenchmarkPutGroup puts the masks of a new group one by one, as Group.Upload does on an S3 storage: begun, verified against
+// a listing, and committed. The others put objects alone.
+func BenchmarkPutGroup(b *testing.B) { putGroup(b, need(b, nullInstance), rowPutGroup) }
+func BenchmarkPutGroupMinIOInMemory(b *testing.B) {
+	putGroup(b, need(b, minioInMemory), rowPutGroup+"MinIO"+inMemory)
+}
+
+func putGroup(b *testing.B, s *server, row string) {
+	masks := generatedMasks(putMasks)
+	storage, files := openProvider(b, s, "s3"), maskFiles(b, masks)
+	compare(b, 3, append(putPeers(s, row, masks, inNewGroup),
+		measured(row, library, putMasks, func() error { return uploadGroup(storage, files) })))
 }
 
 // BenchmarkConcurrency puts masks to a real server, and to one that takes its time, by other numbers than the default.

@@ -17,6 +17,8 @@ var targets = []target{
 	{row: rowPutDelayed, unit: seconds, limit: 1.3 * delayedRounds * delay.Seconds()},
 	{row: rowPutMinIO, unit: masksPerSecond, against: best, limit: 1, atLeast: true},
 	{row: rowPutMinIO + inMemory, unit: masksPerSecond, against: best, limit: 1, atLeast: true},
+	{row: rowPutGroup, unit: cpuPerMask, against: "minio-go", limit: 0.7},
+	{row: rowPutGroup + "MinIO" + inMemory, unit: masksPerSecond, against: best, limit: 1, atLeast: true},
 
 	{row: rowBatch, unit: masksPerSecond, against: best, limit: 1.8, atLeast: true},
 	{row: rowBatch, unit: cpuPerMask, against: best, limit: 0.25},
