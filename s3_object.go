@@ -142,14 +142,14 @@ func (s *S3) open(
 	return info, resp, nil
 }
 
-// networkReader gives the errors of an answer's body their kind.
+// networkReader gives the errors of an answer's body their kind, and reads nothing past the context's end, though it has come.
 type networkReader struct {
 	ctx  context.Context
 	resp *http.Response
 }
 
 func (r *networkReader) Read(p []byte) (int, error) {
-	n, err := r.resp.Body.Read(p)
+	n, err := (&contextReader{r.ctx, r.resp.Body}).Read(p)
 	switch {
 	case err == nil || err == io.EOF:
 		return n, err

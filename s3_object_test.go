@@ -136,28 +136,30 @@ func TestS3GetOfAnEmptyObject(t *testing.T) {
 }
 
 func TestS3ContextEndsReads(t *testing.T) {
-	inBubble(t, "Get", func(t *testing.T) {
-		ctx, cancel := context.WithCancel(t.Context())
-		opened, err := testS3(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			w.Header().Set("ETag", `"e1"`)
-			w.Header().Set("Content-Length", "10")
-			io.WriteString(w, "hello")
-			w.(http.Flusher).Flush()
-			<-r.Context().Done()
-		})).Get(ctx, testKey, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer opened.Body.Close()
-		if _, err := io.ReadFull(opened.Body, make([]byte, 5)); err != nil {
-			t.Fatal(err)
-		}
-		cancel()
-		_, err = opened.Body.Read(make([]byte, 5))
-		if e, ok := err.(*Error); !errors.Is(err, context.Canceled) || !ok || e.Op != "Get" || e.Kind != nil {
-			t.Errorf("reading on: %v", err)
-		}
-	})
+	for name, sent := range map[string]string{"before the rest is sent": "hello", "as the rest has come": "hello, you"} {
+		inBubble(t, name, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			opened, err := testS3(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("ETag", `"e1"`)
+				w.Header().Set("Content-Length", "10")
+				io.WriteString(w, sent)
+				w.(http.Flusher).Flush()
+				<-r.Context().Done()
+			})).Get(ctx, testKey, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer opened.Body.Close()
+			if _, err := io.ReadFull(opened.Body, make([]byte, 5)); err != nil {
+				t.Fatal(err)
+			}
+			cancel()
+			_, err = opened.Body.Read(make([]byte, 5))
+			if e, ok := err.(*Error); !errors.Is(err, context.Canceled) || !ok || e.Op != "Get" || e.Kind != nil {
+				t.Errorf("reading on: %v", err)
+			}
+		})
+	}
 }
 
 func pageAnswer(keys, dirs []string, next string) answer {

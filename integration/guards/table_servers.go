@@ -26,6 +26,8 @@ var ofServers = []fileGuards{
 		{name: "the key of a Get", old: `cmp.Or(ValidKey(key), o.check(), ctx.Err())`, new: `cmp.Or(o.check(), ctx.Err())`,
 			test: "TestEveryMethodRefusesKeys"},
 		{name: "the key of a Stat", old: `cmp.Or(ValidKey(key), ctx.Err())`, new: `ctx.Err()`, test: "TestEveryMethodRefusesKeys"},
+		{name: "a body ends with its context", old: `(&contextReader{r.ctx, r.resp.Body}).Read(p)`, new: `r.resp.Body.Read(p)`,
+			test: "TestS3ContextEndsReads"},
 		{name: "the keys of a Delete", old: `err := ValidKey(key); err != nil`, new: `err := error(nil); err != nil`,
 			test: "TestEveryMethodRefusesKeys"},
 		{name: "the checksum of a Put", old: `newVerifier(&contextReader{ctx, body}, o.Size, o.SHA256)`,
