@@ -77,7 +77,7 @@ func (m *Memory) Put(ctx context.Context, key string, body io.Reader, opts *PutO
 	if err := checkPut(key, body, o); err != nil {
 		return ObjectInfo{}, opError("Put", key, nil, err)
 	}
-	data, err := io.ReadAll(newVerifier(&contextReader{ctx, body}, o.Size, o.SHA256))
+	data, err := io.ReadAll(newVerifier(&contextReader{ctx: ctx, r: body}, o.Size, o.SHA256))
 	if err != nil {
 		return ObjectInfo{}, opError("Put", key, nil, err)
 	}
@@ -199,7 +199,7 @@ func (m *Memory) Get(ctx context.Context, key string, opts *GetOptions) (*Object
 	if o.Length > 0 {
 		data = data[:min(o.Length, int64(len(data)))]
 	}
-	content := &memoryReader{contextReader: contextReader{ctx, bytes.NewReader(data)}}
+	content := &memoryReader{contextReader: contextReader{ctx: ctx, r: bytes.NewReader(data)}}
 	body := &errorBody{content, content, "Get", key}
 	opened := &Object{ObjectInfo: object.info, Body: body}
 	if (o.Verify || o.Offset == 0 && o.Length == 0) && o.SHA256.IsZero() {
@@ -248,17 +248,23 @@ func (b *errorBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// contextReader is a reader whose reads fail once ctx has ended.
+// contextReader is a reader whose reads fail once ctx has ended, unless they have come to its end before.
 type contextReader struct {
-	ctx context.Context
-	r   io.Reader
+	ctx   context.Context
+	r     io.Reader
+	atEnd bool
 }
 
 func (r *contextReader) Read(p []byte) (int, error) {
+	if r.atEnd {
+		return 0, io.EOF
+	}
 	if err := r.ctx.Err(); err != nil {
 		return 0, err
 	}
-	return r.r.Read(p)
+	n, err := r.r.Read(p)
+	r.atEnd = err == io.EOF
+	return n, err
 }
 
 // Stat describes an object.

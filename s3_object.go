@@ -36,7 +36,7 @@ func (s *S3) put(ctx context.Context, key string, body io.Reader, o *PutOptions)
 	if err := cmp.Or(checkPut(key, body, o), ctx.Err()); err != nil {
 		return ObjectInfo{}, err
 	}
-	verified := newVerifier(&contextReader{ctx, body}, o.Size, o.SHA256)
+	verified := newVerifier(&contextReader{ctx: ctx, r: body}, o.Size, o.SHA256)
 	if o.Size > maxSinglePut {
 		return s.putParts(ctx, key, verified, o)
 	}
@@ -106,7 +106,7 @@ func (s *S3) get(ctx context.Context, key string, o *GetOptions) (*Object, error
 	if err != nil {
 		return nil, err
 	}
-	content := newVerifier(&networkReader{ctx, resp}, resp.ContentLength, SHA256{})
+	content := newVerifier(newNetworkReader(ctx, resp), resp.ContentLength, SHA256{})
 	return &Object{ObjectInfo: info, Body: &errorBody{content, resp.Body, "Get", key}}, nil
 }
 
@@ -142,22 +142,27 @@ func (s *S3) open(
 	return info, resp, nil
 }
 
-// networkReader gives the errors of an answer's body their kind, and reads nothing past the context's end, though it has come.
+// networkReader reads an answer's body, whose errors get their kind. It begins no read once ctx has ended, though more has
+// come.
 type networkReader struct {
-	ctx  context.Context
-	resp *http.Response
+	contextReader
+	req *http.Request // nil: a transport of the caller's own may leave it out
+}
+
+func newNetworkReader(ctx context.Context, resp *http.Response) *networkReader {
+	return &networkReader{contextReader{ctx: ctx, r: resp.Body}, resp.Request}
 }
 
 func (r *networkReader) Read(p []byte) (int, error) {
-	n, err := (&contextReader{r.ctx, r.resp.Body}).Read(p)
+	n, err := r.contextReader.Read(p)
 	switch {
 	case err == nil || err == io.EOF:
 		return n, err
 	case r.ctx.Err() != nil:
 		return n, r.ctx.Err()
 	}
-	if req := r.resp.Request; req != nil { // a transport of the caller's own may leave it out
-		err = hide(err, secretsIn(req.URL.RawQuery, req.Header))
+	if r.req != nil {
+		err = hide(err, secretsIn(r.req.URL.RawQuery, r.req.Header))
 	}
 	return n, &Error{Kind: ErrUnavailable, Err: fmt.Errorf("the answer broke off: %w", err)}
 }

@@ -44,7 +44,7 @@ func (s *S3) getVerified(ctx context.Context, key string, o *GetOptions, again i
 		resp.Body.Close()
 		return nil, err
 	}
-	content := newVerifier(&networkReader{ctx, resp}, info.Size, sum)
+	content := newVerifier(newNetworkReader(ctx, resp), info.Size, sum)
 	return &Object{ObjectInfo: info, Body: &errorBody{o.cut(content, 0, info.Size), resp.Body, "Get", key}}, nil
 }
 
@@ -62,7 +62,7 @@ func (s *S3) getParts(ctx context.Context, o *GetOptions, info ObjectInfo, compo
 	if err != nil {
 		return nil, err
 	}
-	content := io.Reader(newVerifier(&networkReader{ctx, resp}, resp.ContentLength, SHA256{}))
+	content := io.Reader(newVerifier(newNetworkReader(ctx, resp), resp.ContentLength, SHA256{}))
 	if parts != nil {
 		content = o.cut(verifyParts(content, held), start, info.Size)
 	}

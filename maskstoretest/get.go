@@ -123,19 +123,37 @@ var getTests = map[string]func(*env){
 		e.wantContent(key, "new")
 	},
 	"EndOfContextEndsReads": func(e *env) {
-		key := e.key("x")
-		e.put(key, pattern(8<<20), nil)
-		ctx, cancel := context.WithCancel(e.Context())
-		defer cancel()
-		obj, err := e.storage.Get(ctx, key, nil)
-		e.must(err)
-		defer obj.Body.Close()
-		_, err = io.ReadFull(obj.Body, make([]byte, 1000))
+		for _, size := range []int{2000, 8 << 20} { // of the smaller one, all has come by then
+			body, cancel := e.getCancellable(size)
+			_, err := io.ReadFull(body, make([]byte, 1000))
+			e.must(err)
+			cancel()
+			_, err = io.Copy(io.Discard, body)
+			e.wantErr(err, context.Canceled)
+		}
+	},
+	"EndOfContextAfterTheEndOfReads": func(e *env) {
+		body, cancel := e.getCancellable(2000)
+		_, err := io.Copy(io.Discard, body)
 		e.must(err)
 		cancel()
-		_, err = io.Copy(io.Discard, obj.Body)
-		e.wantErr(err, context.Canceled)
+		if n, err := body.Read(make([]byte, 1)); n > 0 || err != io.EOF {
+			e.Errorf("%d bytes, %v; want io.EOF again", n, err)
+		}
 	},
+}
+
+// getCancellable gives the content of a new object by a context of its own.
+func (e *env) getCancellable(size int) (io.Reader, context.CancelFunc) {
+	e.Helper()
+	key := e.key("x")
+	e.put(key, pattern(size), nil)
+	ctx, cancel := context.WithCancel(e.Context())
+	e.Cleanup(cancel)
+	obj, err := e.storage.Get(ctx, key, nil)
+	e.must(err)
+	e.Cleanup(func() { obj.Body.Close() })
+	return obj.Body, cancel
 }
 
 // wantVerified reads ranges, each an offset and a length, with Verify. A storage that keeps no SHA-256 must refuse them.
