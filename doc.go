@@ -94,10 +94,10 @@
 //   - No goroutine outlives its call: TestMain, in each package with goroutines.
 //   - A call comes back within 5 seconds of the end of its context, whatever the server does, and though a Body's Read
 //     blocks until it is closed: TestS3BackInTime, TestBodyThatBlocks.
-//   - A bit that is flipped in an answer to what changes objects or groups makes no false success, and loses nothing, but
-//     for what a call that only reads then reports, which TLS alone guards: TestFaultsFlippedAnswer,
-//     TestFaultsFlippedGroupAnswer. A mask that a listing names wrong is neither left by Delete nor left out by Adopt:
-//     TestDeleteMisreadsAListing, TestAdoptMisreadsAListing.
+//   - A bit that is flipped in an answer to what changes objects or groups makes no false success, and loses nothing:
+//     TestFaultsFlippedAnswer, TestFaultsFlippedGroupAnswer. A mask that a listing names wrong is not left by Delete, left out by
+//     Adopt, or called lost by Sweep: TestDeleteMisreadsAListing, TestAdoptMisreadsAListing, TestSweepMisreadsAListing. But Renew
+//     may sign anew what is there, and Sweep leave a group to its next run; TLS alone guards that.
 //   - Errors of a context stay what they are: TestContextErrorsStayWhatTheyAre, TestS3ContextEnds, TestMemoryContext.
 //   - Importers get no dependency that they do not use: TestHeavyModulesStayOut.
 package maskstore

@@ -115,7 +115,7 @@ var (
 	ErrWrongRegion error = &kind{"wrong region", nil}
 	// ErrThrottled: the server still asked to slow down after the last retry.
 	ErrThrottled error = &kind{"throttled", nil}
-	// ErrUnavailable: the server could not be reached, or failed, up to the last retry.
+	// ErrUnavailable: the server could not be reached, or failed, up to the last retry; or what others do is in the way for now.
 	ErrUnavailable error = &kind{"unavailable", nil}
 	// ErrBadResponse: the server's answer makes no sense, such as a success without an ETag.
 	ErrBadResponse error = &kind{"bad response", nil}

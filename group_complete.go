@@ -130,14 +130,10 @@ func (g *Group) settle(
 	return done, nil
 }
 
-// stillHolds fails unless the group holds what was listed before, and nothing else.
-func (g *Group) stillHolds(ctx context.Context, listed map[string]ObjectInfo) error {
+// stillHolds tells whether another listing of the group shows what was listed before, and nothing else.
+func (g *Group) stillHolds(ctx context.Context, listed map[string]ObjectInfo) (bool, error) {
 	there, err := g.list(ctx)
-	same := func(a, b ObjectInfo) bool { return a.ETag == b.ETag && a.Size == b.Size }
-	if err == nil && !maps.EqualFunc(there, listed, same) {
-		err = &Error{Kind: ErrUnavailable, Err: errors.New("the group changed meanwhile; try again when nobody writes there")}
-	}
-	return err
+	return maps.EqualFunc(there, listed, func(a, b ObjectInfo) bool { return a.ETag == b.ETag && a.Size == b.Size }), err
 }
 
 // completionOf is the answer for a revision that is committed already.
@@ -306,12 +302,12 @@ type AdoptOptions struct {
 }
 
 // Adopt makes a manifest for masks that came without one, such as by a copy tool: it lists the group, reads each
-// mask whole, and commits what it found as the first revision. What does not end in .png, and hidden files, are
-// reported as unexpected.
+// mask whole, lists it again, and commits what it found as the first revision. What does not end in .png, and hidden files,
+// are reported as unexpected.
 //
 // Errors: ErrPreconditionFailed where the group has a manifest, ErrDeleted, ErrNotFound where it holds no mask,
-// ErrIncomplete, with the verdicts, where one is no PNG, or a .png has no mask's name, ErrUnavailable where another listing
-// shows other objects in the end; then nothing is committed.
+// ErrIncomplete, with the verdicts, where one is no PNG, or a .png has no mask's name, ErrUnavailable where the listings
+// differ; then nothing is committed.
 func (g *Group) Adopt(ctx context.Context, opts *AdoptOptions) (*Completion, error) {
 	o := or(opts)
 	var done *Completion
@@ -357,8 +353,12 @@ func (g *Group) Adopt(ctx context.Context, opts *AdoptOptions) (*Completion, err
 			return nil, "", &Error{Kind: ErrNotFound, Err: errors.New("the group holds no mask")}
 		}
 		done, err = g.settle(ctx, doc, there, verdicts, &CompleteOptions{VerifyContent: true, MaxPixels: o.MaxPixels})
-		if err == nil {
-			err = g.stillHolds(ctx, listed)
+		if err != nil {
+			return nil, "", err
+		}
+		same, err := g.stillHolds(ctx, listed)
+		if err == nil && !same {
+			err = &Error{Kind: ErrUnavailable, Err: errors.New("two listings of the group differ; try again when nobody writes there")}
 		}
 		return doc, etag, err
 	})

@@ -19,7 +19,7 @@ const deleteTime, deleteLease = 5 * time.Minute, deleteTime + maxClockSkew
 // no error. The tombstone keeps the group's ID from being used again before the last URL given out, and at least twenty
 // minutes, have passed; Sweep removes it later, and a Delete that comes while it does gets ErrUnavailable, for twenty
 // minutes at most. The clocks of all that delete and upload must not differ by more than a quarter of an hour. It costs a
-// GET, a PUT, per 1000 masks a LIST and a DELETE, and a LIST to see that nothing is left.
+// GET, a PUT, per 1000 masks a LIST and a DELETE, and a LIST for what that left, which is deleted too.
 func (g *Group) Delete(ctx context.Context) error {
 	return g.failed("Delete", g.delete(ctx))
 }

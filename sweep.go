@@ -225,6 +225,11 @@ func (sw *sweeper) drop(ctx context.Context, g *Group, doc *document, etag strin
 			}
 		}
 	}
+	if len(spoiled) > 0 {
+		if same, err := g.stillHolds(ctx, there); err != nil || !same { // then it is not at rest, or a listing was misread
+			return err
+		}
+	}
 	doc.Pending = nil
 	if done, err := sw.write(ctx, g, doc, etag); !done {
 		return err

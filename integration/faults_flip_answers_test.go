@@ -94,7 +94,7 @@ func TestFaultsFlippedGroupAnswer(t *testing.T) {
 			switch _, typed := errors.AsType[*maskstore.Error](err); {
 			case err == nil:
 				row.count("done")
-			case err == errReport: // of a flipped ETag or listing, which nobody can tell over plain HTTP
+			case err == errMisreported: // by a flipped ETag or listing, which nobody can tell over plain HTTP
 				row.count("reported otherwise, and done by another run")
 			case typed:
 				row.count("told as an error, and done by another run")

@@ -117,16 +117,17 @@ func (g *groupState) state() error {
 	return err
 }
 
-// errReport is of a call without an error that reports that it left the group alone, or other masks than lie there.
-var errReport = errors.New("it reports otherwise than it should")
+// errMisreported is of a call that succeeded, and left the group alone, or reported other masks than lie there.
+var errMisreported = errors.New("it did nothing, or reported what is not so")
 
 // sweep sweeps the group three days after the last time, when what a sweep that failed wrote is at rest too.
-func (g *groupState) sweep(ctx context.Context, s maskstore.ObjectStorage) error {
+func (g *groupState) sweep(ctx context.Context, s maskstore.ObjectStorage, done func(*groupState) bool) error {
 	g.later += 72 * time.Hour
 	now := func() time.Time { return time.Now().Add(g.later) }
 	report, err := maskstore.Sweep(ctx, s, &maskstore.SweepOptions{Annotation: g.annotation, Now: now})
-	if err == nil && report.Groups > len(report.Tombstoned)+len(report.Removed) {
-		err = errReport
+	all := len(report.Tombstoned) + len(report.Removed) + len(report.Dropped)
+	if err == nil && (len(report.Spoiled) > 0 || all == 0 && !done(g)) {
+		err = errMisreported
 	}
 	return err
 }
@@ -135,6 +136,14 @@ func (g *groupState) sweep(ctx context.Context, s maskstore.ObjectStorage) error
 func (g *groupState) swept() bool {
 	state, n := g.state(), g.objects()
 	return errors.Is(state, maskstore.ErrDeleted) && n == 1 || errors.Is(state, maskstore.ErrNotFound) && n == 0
+}
+
+// dropped tells whether the revision is there, and no upload is open.
+func (g *groupState) dropped() bool {
+	for info, err := range maskstore.Groups(context.WithoutCancel(g.Context()), g.sound, g.annotation, nil) {
+		return err == nil && info.Open == nil && g.holds(g.files[:3])
+	}
+	return false
 }
 
 var groupJobs = []groupJob{
@@ -150,7 +159,7 @@ var groupJobs = []groupJob{
 	{"Renew", func(g *groupState) { g.begin(1) }, func(ctx context.Context, s maskstore.ObjectStorage, g *groupState) error {
 		up, err := g.group(s, g.id).Renew(ctx, g.upload.UploadID, g.etags, nil)
 		if err == nil && !(up.Masks[0].Unchanged && !up.Masks[1].Unchanged) {
-			err = errReport
+			err = errMisreported
 		}
 		return err
 	}, func(g *groupState) bool { return errors.Is(g.state(), maskstore.ErrIncomplete) }},
@@ -177,10 +186,15 @@ var groupJobs = []groupJob{
 		return g.group(s, g.id).Delete(ctx)
 	}, func(g *groupState) bool { return errors.Is(g.state(), maskstore.ErrDeleted) && g.objects() == 1 }},
 	{"Sweep of what was never committed", func(g *groupState) { g.begin(2) }, func(ctx context.Context, s maskstore.ObjectStorage, g *groupState) error {
-		return g.sweep(ctx, s)
+		return g.sweep(ctx, s, (*groupState).swept)
 	}, (*groupState).swept},
+	{"Sweep of an abandoned re-save", func(g *groupState) { g.save(); g.begin(0) }, func(ctx context.Context, s maskstore.ObjectStorage, g *groupState) error {
+		return g.sweep(ctx, s, (*groupState).dropped)
+	}, (*groupState).dropped},
 	{"Sweep of a tombstone", func(g *groupState) { g.save(); g.must(g.group(g.sound, g.id).Delete(g.Context())); g.put(1) },
-		func(ctx context.Context, s maskstore.ObjectStorage, g *groupState) error { return g.sweep(ctx, s) },
+		func(ctx context.Context, s maskstore.ObjectStorage, g *groupState) error {
+			return g.sweep(ctx, s, (*groupState).swept)
+		},
 		func(g *groupState) bool { return errors.Is(g.state(), maskstore.ErrNotFound) && g.objects() == 0 }},
 }
 

@@ -49,8 +49,10 @@ var ofWorkflows = []fileGuards{
 		{name: "the checksum of a manifest", old: `SHA256: SumSHA256(data), `, new: ``, test: "TestUploadBindsItsPuts"},
 	}},
 	{"group_complete.go", []guard{
-		{name: "what is adopted is listed twice", old: `!maps.EqualFunc(there, listed, same)`, new: `!maps.EqualFunc(there, listed, same) && false`,
+		{name: "what is adopted is listed twice", old: `err == nil && !same`, new: `false && !same`,
 			test: "TestAdoptMisreadsAListing"},
+		{name: "two listings agree on ETags", old: `a.ETag == b.ETag && a.Size`, new: `a.Size`, test: "TestSweepMisreadsAListing"},
+		{name: "two listings agree on sizes", old: `a.ETag == b.ETag && a.Size == b.Size`, new: `a.ETag == b.ETag`, test: "TestAdoptMisreadsAListing"},
 		{name: "masks that are missing", old: `case !ok:
 		return problem(ProblemMissing)`, new: `case !ok:
 		return m.Key, "", nil`, test: ofGroups},
@@ -120,6 +122,7 @@ var ofWorkflows = []fileGuards{
 			new: `IfMatch: base, NoOverwrite: !exists && false})`, test: "TestUploadBindsItsPuts"},
 	}},
 	{"sweep.go", []guard{
+		{name: "what is called lost is listed twice", old: `len(spoiled) > 0`, new: `false`, test: "TestSweepMisreadsAListing"},
 		{name: "uploads in parts that may still be under way", old: `upload.Initiated.Add(sw.Grace).Before(sw.Now())`, new: `true`,
 			test: ofGroups},
 		{name: "a negative grace", old: `sw.Grace < 0`, new: `false`, test: "TestBadInput"},
