@@ -69,9 +69,9 @@ const UploadLease = time.Hour
 const uploadRounds = 5
 
 // Upload is Begin, a PUT per mask, and Complete, for a program that has the masks and the storage's credentials itself.
-// Nothing is written unless all are PNGs. Masks that lie there already, by their SHA-256, are not put again; one that is
-// committed, and was deleted or overwritten since, is. Where others keep overwriting its masks it gives up, with
-// ErrIncomplete and the Completion.
+// It needs no signed URLs: a storage that signs none will do. Nothing is written unless all are PNGs. Masks that lie there
+// already, by their SHA-256, are not put again; one that is committed, and was deleted or overwritten since, is. Where others
+// keep overwriting its masks it gives up, with ErrIncomplete and the Completion.
 //
 // Each Body is opened once for the 33 bytes that a PNG begins with, one after another, before anything is written; it is
 // opened again when it is put, and for each time that it must be put anew. One that reads from another storage thus costs

@@ -34,11 +34,11 @@ type Source interface {
 // record, and to give to Get.
 //
 // With a Journal an upload that fails, or whose process is killed, stays open, and the next call for the key goes on with
-// it. That one reads the source anew, and sends what is not stored yet or differs: the object is the source as the last
-// call has read it, never a mix. Where the upload was complete, the object itself is read, and compared. A source of
-// another size or content type begins anew; the upload before it is aborted. So is one that no further call could
-// complete: its content is not the one that opts say, or a condition does not hold. AbortUpload and SweepUploads end what
-// is not gone on with.
+// it. That one reads the source anew, and sends what is not stored yet or differs, such as the parts that were under way
+// beside one that failed, which that ends: the object is the source as the last call has read it, never a mix. Where the
+// upload was complete, the object itself is read, and compared. A source of another size or content type begins anew; the
+// upload before it is aborted. So is one that no further call could complete: its content is not the one that opts say, or
+// a condition does not hold. AbortUpload and SweepUploads end what is not gone on with.
 //
 // Conditions are judged when all is sent: to skip what is there, Stat first. A single Put is not recorded: where its answer
 // was lost, the next call with NoOverwrite gets ErrPreconditionFailed, over its own object.

@@ -23,7 +23,7 @@ import (
 // TestGroups holds a storage to what maskstore.Group builds on it: the rules of an upload, of reading, deleting and
 // sweeping, with other clients' calls put between any two of its requests. It makes one storage and works under
 // annotations with random IDs, which it deletes. Without signing (Options.NoSigning) no group can be begun, so it
-// fails at once.
+// fails at once. Nil options are of a storage that can do everything.
 func TestGroups(t *testing.T, newStorage func(t *testing.T) maskstore.ObjectStorage, opts *Options) {
 	client := http.DefaultClient
 	if opts != nil && opts.Client != nil {

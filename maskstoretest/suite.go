@@ -37,7 +37,8 @@ type Options struct {
 }
 
 // Test holds a storage to what maskstore.ObjectStorage and its optional capabilities promise. It makes one storage,
-// works under annotations with random IDs, and fails where anything is left under one.
+// works under annotations with random IDs, and fails where anything is left under one. Nil options are of a storage that can
+// do everything.
 func Test(t *testing.T, newStorage func(t *testing.T) maskstore.ObjectStorage, opts *Options) {
 	var o Options
 	if opts != nil {
