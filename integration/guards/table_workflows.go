@@ -52,7 +52,8 @@ var ofWorkflows = []fileGuards{
 		{name: "what is adopted is listed twice", old: `err == nil && !same`, new: `false && !same`,
 			test: "TestAdoptMisreadsAListing"},
 		{name: "two listings agree on ETags", old: `a.ETag == b.ETag && a.Size`, new: `a.Size`, test: "TestSweepMisreadsAListing"},
-		{name: "two listings agree on sizes", old: `a.ETag == b.ETag && a.Size == b.Size`, new: `a.ETag == b.ETag`, test: "TestAdoptMisreadsAListing"},
+		{name: "two listings agree on sizes", old: `a.ETag == b.ETag && a.Size == b.Size`,
+			new: `a.ETag == b.ETag`, test: "TestAdoptMisreadsAListing"},
 		{name: "masks that are missing", old: `case !ok:
 		return problem(ProblemMissing)`, new: `case !ok:
 		return m.Key, "", nil`, test: ofGroups},
