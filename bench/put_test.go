@@ -22,8 +22,10 @@ const (
 	rowPutDelayed = "PutDelayed"
 	rowPutMinIO   = "PutMinIO"
 	rowPutGroup   = "PutGroup"
-	rowBatch      = "Batch"
-	rowGet        = "Get"
+	// rowPutGroupMinIO is the same to MinIO.
+	rowPutGroupMinIO = rowPutGroup + "MinIO"
+	rowBatch         = "Batch"
+	rowGet           = "Get"
 
 	// inMemory ends the rows on a MinIO whose disk is memory.
 	inMemory = "InMemory"
@@ -61,7 +63,7 @@ func putMinIO(b *testing.B, s *server, row string) {
 // a listing, and committed. The others put objects alone; to the null server, which forgets nothing, always the same.
 func BenchmarkPutGroup(b *testing.B) { putGroup(b, need(b, nullInstance), rowPutGroup, inPlace) }
 func BenchmarkPutGroupMinIOInMemory(b *testing.B) {
-	putGroup(b, need(b, minioInMemory), rowPutGroup+"MinIO"+inMemory, inNewGroup)
+	putGroup(b, need(b, minioInMemory), rowPutGroupMinIO+inMemory, inNewGroup)
 }
 
 func putGroup(b *testing.B, s *server, row string, where func([]object) []object) {

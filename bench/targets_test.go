@@ -18,7 +18,7 @@ var targets = []target{
 	{row: rowPutMinIO, unit: masksPerSecond, against: best, limit: 1, atLeast: true},
 	{row: rowPutMinIO + inMemory, unit: masksPerSecond, against: best, limit: 1, atLeast: true},
 	{row: rowPutGroup, unit: cpuPerMask, against: "minio-go", limit: 0.7},
-	{row: rowPutGroup + "MinIO" + inMemory, unit: masksPerSecond, against: best, limit: 1, atLeast: true},
+	{row: rowPutGroupMinIO + inMemory, unit: masksPerSecond, against: best, limit: 1, atLeast: true},
 
 	{row: rowBatch, unit: masksPerSecond, against: best, limit: 1.8, atLeast: true},
 	{row: rowBatch, unit: cpuPerMask, against: best, limit: 0.25},
