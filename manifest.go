@@ -185,14 +185,18 @@ func (p *pending) validate(committed int, annotation, group string) error {
 	if err := cmp.Or(checkAbout(p.Creator, nil), validateMasks(p.Masks, annotation, group)); err != nil {
 		return err
 	}
-	keys := make(map[string]bool, len(p.Base))
+	bases := 0
 	for _, m := range p.Masks {
-		keys[m.Key] = true
-	}
-	for key, etag := range p.Base {
-		if !keys[key] || checkETag(etag) != nil {
-			return fmt.Errorf("base_etags: %.300q is no mask's key, or its etag cannot be one", key)
+		base, ok := p.Base[m.Key]
+		if checkETag(base) != nil {
+			return fmt.Errorf("base_etags: that of %q cannot be one", m.Key)
 		}
+		if ok {
+			bases++
+		}
+	}
+	if bases < len(p.Base) {
+		return errors.New("base_etags: has a key that is no mask's")
 	}
 	return nil
 }
@@ -201,13 +205,17 @@ func validateMasks(masks []Mask, annotation, group string) error {
 	if len(masks) > MaxGroupMasks {
 		return fmt.Errorf("are %d; a group holds at most %d", len(masks), MaxGroupMasks)
 	}
+	prefix, err := GroupPrefix(annotation, group)
+	if err != nil {
+		return err
+	}
 	seen := make(map[string]bool, len(masks))
 	for _, m := range masks {
-		key := MaskKey{annotation, group, m.Slice, m.Label}
-		switch err := key.Validate(); {
+		name, in := strings.CutPrefix(m.Key, prefix)
+		switch err := validMask(m.Slice, m.Label); {
 		case err != nil:
 			return err
-		case m.Key != key.String():
+		case !in || name != maskName(m.Slice, m.Label):
 			return fmt.Errorf("%.300q is not the key of slice %d, label %q", m.Key, m.Slice, m.Label)
 		case m.Size <= 0 || m.Size > MaxPutSize:
 			return fmt.Errorf("%q has a size of %d bytes", m.Key, m.Size)

@@ -59,7 +59,7 @@ func checkText(data []byte) (plain bool, err error) {
 				return false, nil
 			}
 			i += len(text) - 1
-			if len(levels) == 0 || !bytes.HasPrefix(bytes.TrimLeft(data[i+1:], " \t\r\n"), []byte(":")) {
+			if len(levels) == 0 || !isNamed(data[i+1:]) {
 				continue
 			}
 			name := text[1 : len(text)-1]
@@ -109,8 +109,25 @@ func (l *jsonLevel) has(name []byte, names [][]byte) bool {
 	return false
 }
 
+// isNamed tells whether data, what follows a string, makes that the name of a member.
+func isNamed(data []byte) bool {
+	for _, c := range data {
+		if c != ' ' && c != '\t' && c != '\r' && c != '\n' {
+			return c == ':'
+		}
+	}
+	return false
+}
+
 // stringAt gives the JSON string, quotes and all, with which data begins; nil where it does not end.
 func stringAt(data []byte) []byte {
+	end := bytes.IndexByte(data[1:], '"') + 1
+	if end == 0 {
+		return nil
+	}
+	if bytes.IndexByte(data[:end], '\\') < 0 { // as nearly always: what follows takes several times as long
+		return data[:end+1]
+	}
 	for i := 1; i < len(data); i++ {
 		switch data[i] {
 		case '\\':
@@ -125,10 +142,18 @@ func stringAt(data []byte) []byte {
 // isPlainName tells a name that is one of ours only if it is written as ours are: encoding/json takes one in any case. No
 // name of ours has a slash, as all keys have.
 func isPlainName(name []byte) bool {
-	if bytes.IndexByte(name, '\\') >= 0 {
-		return false
+	slash, ours := false, true
+	for _, c := range name {
+		switch {
+		case c == '\\':
+			return false
+		case c == '/':
+			slash = true
+		case c != '_' && (c < '0' || c > '9') && (c < 'a' || c > 'z'):
+			ours = false
+		}
 	}
-	return bytes.IndexByte(name, '/') >= 0 || len(bytes.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789_")) == 0
+	return slash || ours
 }
 
 // misspelt gives a name of unknown members that encoding/json takes for one of known all the same.

@@ -145,10 +145,8 @@ func (s SHA256) IsZero() bool { return s == SHA256{} }
 
 // String gives the checksum in hex, or "" where it is unset.
 func (s SHA256) String() string {
-	if s.IsZero() {
-		return ""
-	}
-	return hex.EncodeToString(s[:])
+	text, _ := s.MarshalText()
+	return string(text)
 }
 
 // Base64 gives the checksum as S3's headers carry it, or "" where it is unset.
@@ -162,7 +160,12 @@ func (s SHA256) Base64() string {
 }
 
 // MarshalText gives what String gives.
-func (s SHA256) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+func (s SHA256) MarshalText() ([]byte, error) {
+	if s.IsZero() {
+		return nil, nil
+	}
+	return hex.AppendEncode(nil, s[:]), nil
+}
 
 // UnmarshalText takes 64 hex digits, or nothing.
 func (s *SHA256) UnmarshalText(text []byte) error {
