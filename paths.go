@@ -255,27 +255,20 @@ func validPath(field, path string) error {
 	case !utf8.ValidString(path):
 		return keyError(field, path, "is not UTF-8", "valid UTF-8")
 	}
-	last := path
-	for {
-		segment, rest, more := strings.Cut(last, "/")
-		if !more {
-			break
-		}
-		if err := validSegment(field, path, segment); err != nil {
-			return err
-		}
-		last = rest
-	}
-	if len(last) > MaxSegmentBytes {
-		return validSegment(field, path, last)
-	}
+	begin := 0 // of the segment
 	for i, r := range path {
-		if r >= ' ' && r < 0x7f {
-			continue
-		}
-		if unicode.IsControl(r) || r == '\ufffe' || r == '\uffff' {
+		switch {
+		case r == '/':
+			if err := validSegment(field, path, path[begin:i]); err != nil {
+				return err
+			}
+			begin = i + 1
+		case r < ' ' || r >= 0x7f && (unicode.IsControl(r) || r == '\ufffe' || r == '\uffff'):
 			return keyError(field, path, fmt.Sprintf("holds %U at byte %d", r, i), "no control character, U+FFFE or U+FFFF")
 		}
+	}
+	if len(path)-begin > MaxSegmentBytes {
+		return validSegment(field, path, path[begin:])
 	}
 	return nil
 }

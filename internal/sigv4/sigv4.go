@@ -55,11 +55,10 @@ func (s *Signer) Presign(c Credentials, r *Request, bound []Param) string {
 	var headerBuffer [10]Param
 	header := append(headerBuffer[:0], Param{"host", signedHost(r.Scheme, r.Host)})
 	for _, h := range bound { // a few, mostly in order: slices.SortStableFunc takes three times as long
-		i := len(header)
-		for i > 0 && header[i-1].Name > h.Name {
-			i--
+		header = append(header, h)
+		for i := len(header) - 1; i > 0 && header[i-1].Name > h.Name; i-- {
+			header[i-1], header[i] = header[i], header[i-1]
 		}
-		header = slices.Insert(header, i, h)
 	}
 
 	var queryBuffer [8]Param
