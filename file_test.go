@@ -8,7 +8,9 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 )
 
 func TestPlanParts(t *testing.T) {
@@ -211,6 +213,12 @@ func TestDownloadFileFails(t *testing.T) {
 			}
 			return nil
 		}, GetOptions{}, ErrChecksum},
+		{"parts that are not all", func(o *GetOptions, obj *Object) error {
+			if o.Length == 0 {
+				obj.Parts = obj.Parts[:1]
+			}
+			return nil
+		}, GetOptions{}, ErrChecksum},
 		{"replaced meanwhile", func(o *GetOptions, obj *Object) error {
 			if o.Length == 0 {
 				_, err := m.Put(context.Background(), "mask/x", bytes.NewReader(data), nil)
@@ -239,4 +247,38 @@ func TestDownloadFileFails(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestDownloadFileGetsNoMoreThanItVerifies: ranges that come faster than those before them wait for these.
+func TestDownloadFileGetsNoMoreThanItVerifies(t *testing.T) {
+	data := make([]byte, (rangesAhead+2)*defaultPartSize)
+	m := new(Memory)
+	if _, err := m.Put(t.Context(), "mask/x", bytes.NewReader(data), nil); err != nil {
+		t.Fatal(err)
+	}
+	synctest.Test(t, func(t *testing.T) {
+		first, asked := make(chan struct{}), new(atomic.Int32)
+		w := &rangeWatcher{m, func(o *GetOptions, _ *Object) error {
+			if o.Length > 0 {
+				asked.Add(1)
+				if o.Offset == 0 {
+					<-first
+				}
+			}
+			return nil
+		}}
+		done := make(chan error)
+		go func() {
+			_, err := DownloadFile(t.Context(), w, "mask/x", filepath.Join(t.TempDir(), "target"), nil)
+			done <- err
+		}()
+		synctest.Wait()
+		if n := asked.Load(); n != rangesAhead {
+			t.Errorf("%d ranges were asked for before the first was there; want %d", n, rangesAhead)
+		}
+		close(first)
+		if err := <-done; err != nil || asked.Load() != rangesAhead+2 {
+			t.Errorf("error is %v after %d ranges", err, asked.Load())
+		}
+	})
 }
