@@ -5,6 +5,7 @@ package bench
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -49,7 +50,7 @@ type largePeer struct {
 	lib          string
 	uploadFile   func(ctx context.Context, f *os.File) error
 	uploadStream func(ctx context.Context, r io.Reader) error
-	download     func(ctx context.Context, f *os.File) error
+	download     func(ctx context.Context, name string) error // to a file that does not exist
 }
 
 func largePeers(s *server) []largePeer {
@@ -70,10 +71,10 @@ func largePeers(s *server) []largePeer {
 	verifiedUpload := func(ctx context.Context, body io.Reader) error {
 		return upload(ctx, body, types.ChecksumAlgorithmSha256)
 	}
-	managerDownload := func(ctx context.Context, f *os.File) error {
+	managerDownload := toFile(func(ctx context.Context, f *os.File) error {
 		_, err := downloader.Download(ctx, f, &s3.GetObjectInput{Bucket: aws.String(bucket), Key: aws.String(largeKey)})
 		return err
-	}
+	})
 	tm := transfermanager.New(sdk, func(o *transfermanager.Options) {
 		o.PartSizeBytes, o.Concurrency = partSize, partConcurrency
 	})
@@ -100,11 +101,11 @@ func largePeers(s *server) []largePeer {
 			verifying, // what the library does: each part bound to its SHA-256, and what was downloaded hashed
 			func(ctx context.Context, f *os.File) error { return verifiedUpload(ctx, f) },
 			verifiedUpload,
-			func(ctx context.Context, f *os.File) error {
-				if err := managerDownload(ctx, f); err != nil {
+			func(ctx context.Context, name string) error {
+				if err := managerDownload(ctx, name); err != nil {
 					return err
 				}
-				if body, err := maskstore.FileBody(f.Name()); err != nil || body.SHA256 != largeSum {
+				if body, err := maskstore.FileBody(name); err != nil || body.SHA256 != largeSum {
 					return fmt.Errorf("got %v: %w", body.SHA256, err)
 				}
 				return nil
@@ -114,18 +115,18 @@ func largePeers(s *server) []largePeer {
 			"aws-transfermanager",
 			func(ctx context.Context, f *os.File) error { return tmUpload(ctx, f) },
 			tmUpload,
-			func(ctx context.Context, f *os.File) error {
+			toFile(func(ctx context.Context, f *os.File) error {
 				_, err := tm.DownloadObject(ctx, &transfermanager.DownloadObjectInput{
 					Bucket: aws.String(bucket), Key: aws.String(largeKey), WriterAt: f,
 				})
 				return err
-			},
+			}),
 		},
 		{
 			"minio-go",
 			func(ctx context.Context, f *os.File) error { return minioUpload(ctx, f, largeSize()) },
 			func(ctx context.Context, r io.Reader) error { return minioUpload(ctx, r, -1) },
-			func(ctx context.Context, f *os.File) error {
+			toFile(func(ctx context.Context, f *os.File) error {
 				body, err := client.GetObject(ctx, bucket, largeKey, minio.GetObjectOptions{})
 				if err != nil {
 					return err
@@ -133,15 +134,32 @@ func largePeers(s *server) []largePeer {
 				defer body.Close()
 				_, err = io.Copy(f, body)
 				return err
-			},
+			}),
 		},
 	}
 }
 
-func measuredLarge(row, lib string, do func() error) contestant {
+// toFile lets download fill a new file.
+func toFile(download func(ctx context.Context, f *os.File) error) func(ctx context.Context, name string) error {
+	return func(ctx context.Context, name string) error {
+		f, err := os.Create(name)
+		if err != nil {
+			return err
+		}
+		return errors.Join(download(ctx, f), f.Close())
+	}
+}
+
+func noPreparation() error { return nil }
+
+// measuredLarge is a library by what do takes, each time after prepare.
+func measuredLarge(row, lib string, prepare, do func() error) contestant {
 	return contestant{lib, func(b *testing.B) {
 		var wall, cpu, heap []float64
 		for b.Loop() {
+			if err := prepare(); err != nil {
+				b.Fatal(err)
+			}
 			var took span
 			peak, err := peakHeap(func() (err error) {
 				took, err = timed(do)
@@ -197,11 +215,11 @@ func BenchmarkUploadFile(b *testing.B) {
 	with := withLarge(b)
 	var all []contestant
 	for _, p := range allLarge(b, need(b, minioInstance)) {
-		all = append(all, measuredLarge(rowUploadFile, p.lib, func() error {
+		all = append(all, measuredLarge(rowUploadFile, p.lib, noPreparation, func() error {
 			return with(func(f *os.File) error { return p.uploadFile(context.Background(), f) })
 		}))
 	}
-	compare(b, 2, all)
+	compare(b, len(all), all)
 }
 
 // BenchmarkUploadStream puts the same as a stream.
@@ -209,11 +227,11 @@ func BenchmarkUploadStream(b *testing.B) {
 	with := withLarge(b)
 	var all []contestant
 	for _, p := range allLarge(b, need(b, minioInstance)) {
-		all = append(all, measuredLarge(rowUploadStream, p.lib, func() error {
+		all = append(all, measuredLarge(rowUploadStream, p.lib, noPreparation, func() error {
 			return with(func(f *os.File) error { return p.uploadStream(context.Background(), struct{ io.Reader }{f}) })
 		}))
 	}
-	compare(b, 2, all)
+	compare(b, len(all), all)
 }
 
 // BenchmarkDownloadFile gets one large object to a file.
@@ -231,15 +249,11 @@ func BenchmarkDownloadFile(b *testing.B) {
 		b.Fatal(err)
 	}
 	target := filepath.Join(b.TempDir(), "target")
+	remove := func() error { return os.RemoveAll(target) }
 	var all []contestant
 	for _, p := range peers {
-		all = append(all, measuredLarge(rowDownload, p.lib, func() error {
-			f, err := os.Create(target)
-			if err != nil {
-				return err
-			}
-			defer f.Close()
-			if err := p.download(context.Background(), f); err != nil {
+		all = append(all, measuredLarge(rowDownload, p.lib, remove, func() error {
+			if err := p.download(context.Background(), target); err != nil {
 				return err
 			}
 			if info, err := os.Stat(target); err != nil || info.Size() != largeSize() {
@@ -248,5 +262,5 @@ func BenchmarkDownloadFile(b *testing.B) {
 			return nil
 		}))
 	}
-	compare(b, 2, all)
+	compare(b, len(all), all)
 }

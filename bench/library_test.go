@@ -168,8 +168,8 @@ func libraryLarge(storage maskstore.ObjectStorage) largePeer {
 			_, err := storage.Put(ctx, largeKey, r, nil)
 			return err
 		},
-		download: func(ctx context.Context, f *os.File) error {
-			_, err := maskstore.DownloadFile(ctx, storage, largeKey, f.Name(), &maskstore.GetOptions{SHA256: largeSum})
+		download: func(ctx context.Context, name string) error {
+			_, err := maskstore.DownloadFile(ctx, storage, largeKey, name, &maskstore.GetOptions{SHA256: largeSum})
 			return err
 		},
 	}

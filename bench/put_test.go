@@ -98,7 +98,7 @@ func batch(b *testing.B, s *server, row string) {
 		masks = masks[:putMasks]
 	}
 	client, storage, files := newMinioGo(s), openLibrary(b, s), maskFiles(b, masks)
-	compare(b, 2, append(putPeers(s, row, masks, inNewGroup),
+	compare(b, 3, append(putPeers(s, row, masks, inNewGroup),
 		measured(row, snowball, len(masks), func() error { return putSnowball(client, inNewGroup(masks)) }),
 		measured(row, library+"-group", len(masks), func() error { return uploadGroup(storage, files) }),
 		measured(row, library, len(masks), func() error { return putBatch(storage, inNewGroup(masks)) })))
