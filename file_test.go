@@ -218,7 +218,7 @@ func TestDownloadFileFails(t *testing.T) {
 				obj.Parts = obj.Parts[:1]
 			}
 			return nil
-		}, GetOptions{}, ErrChecksum},
+		}, GetOptions{}, ErrBadResponse},
 		{"replaced meanwhile", func(o *GetOptions, obj *Object) error {
 			if o.Length == 0 {
 				_, err := m.Put(context.Background(), "mask/x", bytes.NewReader(data), nil)
@@ -249,36 +249,57 @@ func TestDownloadFileFails(t *testing.T) {
 	}
 }
 
-// TestDownloadFileGetsNoMoreThanItVerifies: ranges that come faster than those before them wait for these.
+// TestDownloadFileGetsNoMoreThanItVerifies: ranges that come faster than those before them wait for these, until they fail.
 func TestDownloadFileGetsNoMoreThanItVerifies(t *testing.T) {
-	data := make([]byte, (rangesAhead+2)*defaultPartSize)
+	boom := errors.New("boom")
+	data := make([]byte, rangesAhead*defaultPartSize+1)
 	m := new(Memory)
 	if _, err := m.Put(t.Context(), "mask/x", bytes.NewReader(data), nil); err != nil {
 		t.Fatal(err)
 	}
-	synctest.Test(t, func(t *testing.T) {
-		first, asked := make(chan struct{}), new(atomic.Int32)
-		w := &rangeWatcher{m, func(o *GetOptions, _ *Object) error {
-			if o.Length > 0 {
-				asked.Add(1)
-				if o.Offset == 0 {
-					<-first
+	var parts []Part // whose ends are not those of ranges
+	for _, size := range []int{5 << 20, 0, 17<<20 + 3, len(data) - 22<<20 - 3} {
+		parts = append(parts, Part{PartNumber: len(parts) + 1, Size: int64(size), SHA256: SumSHA256(data[:size])})
+	}
+	for _, row := range []struct {
+		name  string
+		parts []Part
+		err   error // of the first range
+	}{
+		{"by the object's SHA-256", nil, nil},
+		{"by the parts'", parts, nil},
+		{"the first fails", nil, boom},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			target := filepath.Join(t.TempDir(), "target")
+			synctest.Test(t, func(t *testing.T) {
+				first, asked := make(chan struct{}), new(atomic.Int32)
+				w := &rangeWatcher{m, func(o *GetOptions, obj *Object) error {
+					switch {
+					case o.Length > 0:
+						if asked.Add(1); o.Offset == 0 {
+							<-first
+							return row.err
+						}
+					case row.parts != nil:
+						obj.SHA256, obj.Parts = SHA256{}, row.parts
+					}
+					return nil
+				}}
+				done := make(chan error)
+				go func() {
+					_, err := DownloadFile(t.Context(), w, "mask/x", target, nil)
+					done <- err
+				}()
+				synctest.Wait()
+				if n := asked.Load(); n != rangesAhead {
+					t.Errorf("%d ranges were asked for before the first was there; want %d", n, rangesAhead)
 				}
-			}
-			return nil
-		}}
-		done := make(chan error)
-		go func() {
-			_, err := DownloadFile(t.Context(), w, "mask/x", filepath.Join(t.TempDir(), "target"), nil)
-			done <- err
-		}()
-		synctest.Wait()
-		if n := asked.Load(); n != rangesAhead {
-			t.Errorf("%d ranges were asked for before the first was there; want %d", n, rangesAhead)
-		}
-		close(first)
-		if err := <-done; err != nil || asked.Load() != rangesAhead+2 {
-			t.Errorf("error is %v after %d ranges", err, asked.Load())
-		}
-	})
+				close(first)
+				if err := <-done; !errors.Is(err, row.err) || err == nil && asked.Load() != rangesAhead+1 {
+					t.Errorf("error is %v after %d ranges", err, asked.Load())
+				}
+			})
+		})
+	}
 }

@@ -306,16 +306,16 @@ func (g *Group) checkSpecs(specs []MaskSpec, o *BeginOptions) ([]Mask, error) {
 	masks := make([]Mask, len(specs))
 	first := make(map[string]int, len(specs))
 	for i, s := range specs {
-		field := func(name string) string { return fmt.Sprintf("masks[%d]%s", i, name) }
+		at := func(field string) string { return fmt.Sprintf("masks[%d]%s", i, field) }
 		if err := validMask(s.Slice, s.Label); err != nil {
-			return nil, inFields(err, field("."))
+			return nil, inFields(err, at("."))
 		}
 		key := g.prefix + maskName(s.Slice, s.Label)
 		if s.Size <= 0 || s.Size > MaxPutSize {
-			return nil, inputError(field(".size"), fmt.Sprintf("is %d", s.Size), "the file's size, 1 byte to 5 GiB")
+			return nil, inputError(at(".size"), fmt.Sprintf("is %d", s.Size), "the file's size, 1 byte to 5 GiB")
 		}
 		if j, ok := first[key]; ok {
-			return nil, inputError(field(""), fmt.Sprintf("is the same slice and label as masks[%d]", j),
+			return nil, inputError(at(""), fmt.Sprintf("is the same slice and label as masks[%d]", j),
 				"each once")
 		}
 		first[key] = i

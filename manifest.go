@@ -156,7 +156,8 @@ func (d *document) validate(annotation, group string) error {
 	if err := checkAbout(d.Creator, nil); err != nil {
 		return err
 	}
-	if err := validateMasks(d.Masks, annotation, group); err != nil {
+	prefix := root + annotation + "/" + group + "/"
+	if err := validateMasks(d.Masks, prefix); err != nil {
 		return fmt.Errorf("masks: %w", err)
 	}
 	for _, m := range d.Masks {
@@ -164,25 +165,24 @@ func (d *document) validate(annotation, group string) error {
 			return fmt.Errorf("masks: %q has no etag", m.Key)
 		}
 	}
-	prefix := root + annotation + "/" + group + "/"
 	for _, u := range d.Unexpected {
 		if !strings.HasPrefix(u.Key, prefix) {
 			return fmt.Errorf("unexpected: %.300q is outside the group", u.Key)
 		}
 	}
 	if p := d.Pending; p != nil {
-		if err := p.validate(d.Revision, annotation, group); err != nil {
+		if err := p.validate(d.Revision, prefix); err != nil {
 			return fmt.Errorf("pending: %w", err)
 		}
 	}
 	return nil
 }
 
-func (p *pending) validate(committed int, annotation, group string) error {
+func (p *pending) validate(committed int, prefix string) error {
 	if p.Revision != committed+1 {
 		return fmt.Errorf("revision %d cannot follow %d", p.Revision, committed)
 	}
-	if err := cmp.Or(checkAbout(p.Creator, nil), validateMasks(p.Masks, annotation, group)); err != nil {
+	if err := cmp.Or(checkAbout(p.Creator, nil), validateMasks(p.Masks, prefix)); err != nil {
 		return err
 	}
 	bases := 0
@@ -196,18 +196,15 @@ func (p *pending) validate(committed int, annotation, group string) error {
 		}
 	}
 	if bases < len(p.Base) {
-		return errors.New("base_etags: has a key that is no mask's")
+		return fmt.Errorf("base_etags: has %d keys that are no mask's", len(p.Base)-bases)
 	}
 	return nil
 }
 
-func validateMasks(masks []Mask, annotation, group string) error {
+// validateMasks checks the masks of the group whose keys begin with prefix.
+func validateMasks(masks []Mask, prefix string) error {
 	if len(masks) > MaxGroupMasks {
 		return fmt.Errorf("are %d; a group holds at most %d", len(masks), MaxGroupMasks)
-	}
-	prefix, err := GroupPrefix(annotation, group)
-	if err != nil {
-		return err
 	}
 	seen := make(map[string]bool, len(masks))
 	for _, m := range masks {

@@ -265,10 +265,10 @@ func TestManifestOfTooManyMasks(t *testing.T) {
 		key := MaskKey{"a", "g", i % (MaxSlice + 1), fmt.Sprint(i / (MaxSlice + 1))}
 		masks[i] = Mask{Key: key.String(), Slice: key.Slice, Label: key.Label, Size: 1, ETag: "e"}
 	}
-	if err := validateMasks(masks[1:], "a", "g"); err != nil {
+	if err := validateMasks(masks[1:], "mask/a/g/"); err != nil {
 		t.Error(err)
 	}
-	if validateMasks(masks, "a", "g") == nil {
+	if validateMasks(masks, "mask/a/g/") == nil {
 		t.Errorf("%d masks are not too many", len(masks))
 	}
 }

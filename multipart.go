@@ -52,8 +52,7 @@ type MultipartStorage interface {
 
 // defaultPartSize is that of an object whose length is not known, which may have up to MaxPartNumber of them, and of a
 // known one that fits: large enough that the requests cost little, small enough to hold several in memory. With
-// partConcurrency of them under way 1 GiB takes 0.95 to 1.26 times as long as by the fastest peer, which hashes less
-// (module bench).
+// partConcurrency of them under way 1 GiB is uploaded in 0.98 to 1.05 of the time that the fastest peer takes (module bench).
 const defaultPartSize = 16 << 20
 
 // planParts gives the size of all parts but the last for an object of size bytes (0: not known), such that they are

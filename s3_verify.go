@@ -99,14 +99,17 @@ func (s *S3) objectParts(ctx context.Context, info ObjectInfo, composite string)
 	case err != nil:
 		return nil, err
 	}
-	size := int64(0)
-	for _, p := range parts {
-		size += p.Size
-	}
-	if size != info.Size || compositeChecksum(sums) != composite {
+	if sizeOf(parts) != info.Size || compositeChecksum(sums) != composite {
 		return nil, nil
 	}
 	return parts, nil
+}
+
+func sizeOf(parts []Part) (size int64) {
+	for _, p := range parts {
+		size += p.Size
+	}
+	return size
 }
 
 // covering gives those of the parts that hold length bytes from offset on (0: to the end), where they begin, and their size.

@@ -111,7 +111,8 @@ type ListOptions struct {
 type Object struct {
 	ObjectInfo               // of the whole object
 	Body       io.ReadCloser // the bytes asked for; the caller closes it
-	Parts      []Part        // all that the object was put in, without ETags, where Get verifies by their SHA-256; else nil
+	// Parts are all that the object was put in, without ETags, where Get verifies by their SHA-256; else nil. They add up to Size.
+	Parts []Part
 }
 
 // ObjectInfo describes an object, or in a listing with a delimiter a common prefix.
@@ -162,7 +163,7 @@ func (s SHA256) Base64() string {
 // MarshalText gives what String gives.
 func (s SHA256) MarshalText() ([]byte, error) {
 	if s.IsZero() {
-		return nil, nil
+		return []byte{}, nil // nil is an error to some encoders
 	}
 	return hex.AppendEncode(nil, s[:]), nil
 }

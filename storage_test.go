@@ -128,6 +128,9 @@ func TestSHA256(t *testing.T) {
 			}
 		})
 	}
+	if text, err := (SHA256{}).MarshalText(); text == nil || len(text) > 0 || err != nil {
+		t.Errorf("unset it is marshalled as %#v, %v", text, err)
+	}
 	for _, s := range []SHA256{sum, {}} {
 		data, err := json.Marshal(holder{s})
 		want := `{"sum":"` + s.String() + `"}`

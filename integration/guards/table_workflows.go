@@ -153,9 +153,10 @@ var ofWorkflows = []fileGuards{
 		{name: "unexpected objects elsewhere", old: `!strings.HasPrefix(u.Key, prefix)`, new: `prefix == ""`,
 			test: "TestHostileManifest"},
 		{name: "the revision of an upload", old: `p.Revision != committed+1`, new: `false`, test: "TestHostileManifest"},
-		{name: "the ETags at the keys of masks", old: `!keys[key] || checkETag(etag) != nil`, new: `etag == "" && false`,
+		{name: "the ETags at the keys of masks", old: `checkETag(base) != nil`, new: `false`, test: "TestHostileManifest"},
+		{name: "ETags at other keys", old: `bases < len(p.Base)`, new: `false`, test: "TestHostileManifest"},
+		{name: "keys that are not the mask's", old: `!in || name != maskName(m.Slice, m.Label)`, new: `!in && name == ""`,
 			test: "TestHostileManifest"},
-		{name: "keys that are not the mask's", old: `m.Key != key.String()`, new: `false`, test: "TestHostileManifest"},
 		{name: "sizes that cannot be", old: `m.Size <= 0 || m.Size > MaxPutSize`, new: `false`, test: "TestHostileManifest"},
 		{name: "ETags that cannot be", old: `checkETag(m.ETag) != nil`, new: `false`, test: "TestHostileManifest"},
 		{name: "masks that stand twice", old: `case seen[m.Key]:`, new: `case false:`, test: "TestHostileManifest"},
@@ -314,6 +315,16 @@ var ofWorkflows = []fileGuards{
 			test: "TestUploadResumesWhatIsThere"},
 		{name: "ranges are of one object", old: `Length: length, IfMatch: obj.ETag}`, new: `Length: length}`,
 			test: "TestDownloadFileFails"},
+		{name: "parts that make up the object", old: `obj.Parts != nil && n != obj.Size`, new: `false`, test: "TestDownloadFileFails"},
+		{name: "ranges that wait for those before them", old: `verified != nil && i >= rangesAhead`, new: `false`,
+			test: "TestDownloadFileGetsNoMoreThanItVerifies"},
+		{name: "waits that end", old: `				case <-ctx.Done():
+					return ctx.Err()
+				}
+			}
+			_, offset`, new: `				}
+			}
+			_, offset`, test: "TestDownloadFileGetsNoMoreThanItVerifies"},
 		{name: "ranges that are verified", old: `if verified != nil {`, new: `if verified != nil && false {`,
 			test: "TestDownloadFileFails"},
 	}},
