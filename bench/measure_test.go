@@ -6,6 +6,7 @@ import (
 	"io"
 	"maps"
 	"math"
+	"math/rand/v2"
 	"runtime"
 	"runtime/metrics"
 	"slices"
@@ -15,10 +16,10 @@ import (
 	"time"
 )
 
-// results are all values measured, by row, library and unit.
+// results are all values measured, by row, library and unit: one for each round.
 var results = make(map[string]map[string]map[string][]float64)
 
-// note keeps values, of which there is one for each time something was measured, and reports their median.
+// note keeps the median of a round's values, of which there is one for each time something was measured, and reports it.
 func note(b *testing.B, row, lib, unit string, values ...float64) {
 	if results[row] == nil {
 		results[row] = make(map[string]map[string][]float64)
@@ -26,8 +27,9 @@ func note(b *testing.B, row, lib, unit string, values ...float64) {
 	if results[row][lib] == nil {
 		results[row][lib] = make(map[string][]float64)
 	}
-	results[row][lib][unit] = append(results[row][lib][unit], values...)
-	b.ReportMetric(median(values), unit)
+	value := median(values)
+	results[row][lib][unit] = append(results[row][lib][unit], value)
+	b.ReportMetric(value, unit)
 }
 
 func median(values []float64) float64 {
@@ -41,13 +43,14 @@ type contestant struct {
 	run func(b *testing.B)
 }
 
-// compare lets all run in turn, several times over, so that what else the machine does meets all alike. Each round begins
-// with another: the first has a disk that nothing has tired yet.
+// compare lets all run in turn, several times over, so that what else the machine does meets all alike. Each round has another
+// order: the first of a row has a disk that nothing has tired yet, and all have what the one before left for the server to do.
 func compare(b *testing.B, rounds int, contestants []contestant) {
 	for round := range rounds {
-		first := round * len(contestants) / rounds
-		for _, c := range slices.Concat(contestants[first:], contestants[:first]) {
-			b.Run(fmt.Sprintf("lib=%s/round=%d", c.lib, round+1), c.run)
+		for _, i := range rand.New(rand.NewPCG(0, uint64(round))).Perm(len(contestants)) {
+			if !b.Run(fmt.Sprintf("lib=%s/round=%d", contestants[i].lib, round+1), contestants[i].run) {
+				return
+			}
 		}
 	}
 }
@@ -155,24 +158,35 @@ func value(row, lib, unit string) (float64, bool) {
 	return median(values), true
 }
 
-// peerValue gives the value that the target is measured by, and whose it is.
-func (t target) peerValue() (float64, string, bool) {
-	if t.against != best {
-		v, ok := value(t.row, t.against, t.unit)
-		return v, t.against, ok
+// ratio gives the library's value to the peer's, as the median of those of each round: a slow round counts for both.
+func (t target) ratio(peer string) (float64, bool) {
+	ours, theirs := results[t.row][library][t.unit], results[t.row][peer][t.unit]
+	n := min(len(ours), len(theirs))
+	if n == 0 {
+		return math.NaN(), false
 	}
-	var lib string
-	v := math.NaN()
+	ratios := make([]float64, n)
+	for i := range ratios {
+		ratios[i] = ours[i] / theirs[i]
+	}
+	return median(ratios), true
+}
+
+// peer gives the peer that the target is measured by, and the ratio to its value; of several, that to which it is worst.
+func (t target) peer() (lib string, ratio float64, ok bool) {
+	if t.against != best {
+		ratio, ok = t.ratio(t.against)
+		return t.against, ratio, ok
+	}
 	for _, peer := range slices.Sorted(maps.Keys(results[t.row])) {
-		w, ok := value(t.row, peer, t.unit)
-		if !ok || strings.HasPrefix(peer, library) || peer == floor || peer == snowball {
+		if strings.HasPrefix(peer, library) || peer == floor || peer == snowball {
 			continue
 		}
-		if lib == "" || (w > v) == t.atLeast {
-			v, lib = w, peer
+		if r, found := t.ratio(peer); found && (!ok || (r < ratio) == t.atLeast) {
+			lib, ratio, ok = peer, r, true
 		}
 	}
-	return v, lib, lib != ""
+	return lib, ratio, ok
 }
 
 // line is the target's line of the table; empty where its row was not run.
@@ -188,13 +202,15 @@ func (t target) line() string {
 	got, measured := value(t.row, library, t.unit)
 	met, peer, ratio := got, "", ""
 	if t.against != "" {
-		v, lib, ok := t.peerValue()
-		if !ok {
+		want = fmt.Sprintf("%s %s × %s", sign, number(t.limit), t.against)
+		lib, r, ok := t.peer()
+		if !ok && measured {
 			return ""
 		}
-		met = got / v
-		want = fmt.Sprintf("%s %s × %s", sign, number(t.limit), t.against)
-		peer, ratio = fmt.Sprintf("%s (%s)", number(v), lib), number(met)
+		if ok {
+			v, _ := value(t.row, lib, t.unit)
+			met, peer, ratio = r, fmt.Sprintf("%s (%s)", number(v), lib), number(r)
+		}
 	}
 	verdict := "no"
 	switch {

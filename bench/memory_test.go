@@ -116,13 +116,15 @@ func BenchmarkMemory(b *testing.B) {
 		lib := open().lib
 		objects := memoryGroups() * memoryGroupMasks
 		perObject := func(b *testing.B, row string, do func() error) {
+			var times []float64
 			for b.Loop() {
 				took, err := timed(do)
 				if err != nil {
 					b.Fatal(err)
 				}
-				note(b, row, lib, nsPerObject, float64(took.wall.Nanoseconds())/float64(objects))
+				times = append(times, float64(took.wall.Nanoseconds())/float64(objects))
 			}
+			note(b, row, lib, nsPerObject, times...)
 		}
 		var full memoryStore
 		b.Run("do="+rowMemoryPut+"/lib="+lib, func(b *testing.B) {

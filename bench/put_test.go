@@ -56,7 +56,7 @@ func BenchmarkPutMinIOInMemory(b *testing.B) {
 
 func putMinIO(b *testing.B, s *server, row string) {
 	masks := generatedMasks(putMasks)
-	compare(b, 3, append(putPeers(s, row, masks, inPlace), libraryPut(b, s, row, masks)))
+	compare(b, 5, append(putPeers(s, row, masks, inPlace), libraryPut(b, s, row, masks)))
 }
 
 // BenchmarkPutGroup puts the masks of a new group one by one, as Group.Upload does on an S3 storage: begun, verified against
@@ -69,7 +69,7 @@ func BenchmarkPutGroupMinIOInMemory(b *testing.B) {
 func putGroup(b *testing.B, s *server, row string, where func([]object) []object) {
 	masks := generatedMasks(putMasks)
 	storage, files := openProvider(b, s, "s3"), maskFiles(b, masks)
-	compare(b, 3, append(putPeers(s, row, masks, where),
+	compare(b, 5, append(putPeers(s, row, masks, where),
 		measured(row, library, putMasks, func() error { return uploadGroup(storage, files) })))
 }
 
