@@ -103,7 +103,7 @@ func downloadFile(ctx context.Context, s ObjectStorage, key, name string, o GetO
 }
 
 // copyBuffer is how much of a large file is read or written at a time: a download by io.Copy's 32 KiB takes a third more CPU
-// time. By 1 MiB it takes a tenth less, or half as much again where the kernel must make room for that in one piece.
+// time. By 1 MiB it takes a tenth less alone, and up to twice as much after other work, as the memory's state is.
 const copyBuffer = 256 << 10
 
 // rangesAhead is how many ranges may be got, or on their way, before they are verified. From a near server they come faster than

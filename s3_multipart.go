@@ -223,9 +223,7 @@ func (s *S3) complete(ctx context.Context, key, uploadID string, parts []Part, o
 	if err != nil {
 		return ObjectInfo{}, err
 	}
-	for _, p := range parts {
-		info.Size += p.Size
-	}
+	info.Size = sizeOf(parts)
 	return s.describe(ctx, info), nil
 }
 

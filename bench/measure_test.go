@@ -48,7 +48,8 @@ type contestant struct {
 func compare(b *testing.B, rounds int, contestants []contestant) {
 	for round := range rounds {
 		for _, i := range rand.New(rand.NewPCG(0, uint64(round))).Perm(len(contestants)) {
-			if !b.Run(fmt.Sprintf("lib=%s/round=%d", contestants[i].lib, round+1), contestants[i].run) {
+			c := contestants[i]
+			if !b.Run(fmt.Sprintf("lib=%s/round=%d", c.lib, round+1), c.run) {
 				return
 			}
 		}
